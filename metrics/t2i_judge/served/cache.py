@@ -148,19 +148,28 @@ class CallCache:
     def put(self, key: str, model: str, reply: Mapping[str, Any]) -> None:
         """Store a reply; on return it survives the process. Raises `UserError` when the disk is full."""
         text = json.dumps(reply, ensure_ascii=False)
+        self._note_cost_of(key)  # another process has asked the same, and was answered meanwhile
         self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, time.time(), text))
 
     def remove(self, key: str) -> None:
         """Forget a reply, if it is there; what it cost stays known."""
-        usage = "coalesce(json_extract(reply, '$.usage'), '{}')"
-        self._execute(
-            f"INSERT INTO not_kept SELECT created, {usage} FROM replies WHERE key = ? AND {_OWN}", (key,)
-        )  # first: a kill in between counts it twice, never not at all
+        self._note_cost_of(key)  # first: a kill in between counts it twice, never not at all
         self._execute("DELETE FROM replies WHERE key = ?", (key,))
 
-    def pay(self, usage: Usage) -> None:
-        """Note what a call took whose reply is not stored."""
-        self._execute("INSERT INTO not_kept VALUES (?, ?)", (time.time(), json.dumps(vars(usage))))
+    def _note_cost_of(self, key: str) -> None:
+        """Note what a reply cost that will no longer be kept, if it is there."""
+        usage = "coalesce(json_extract(reply, '$.usage'), '{}')"
+        own = f"CASE WHEN json_valid(reply) THEN {_OWN} END"
+        self._execute(f"INSERT INTO not_kept SELECT created, {usage} FROM replies WHERE key = ? AND {own}", (key,))
+
+    def pay(self, usage: Usage) -> int:
+        """Note what a call took whose reply is not stored. Returns the number of the note."""
+        statement = "INSERT INTO not_kept VALUES (?, ?) RETURNING rowid"
+        return int(self._execute(statement, (time.time(), json.dumps(vars(usage))))[0])
+
+    def forget_note(self, number: int) -> None:
+        """Take a note back, as its call has ended otherwise."""
+        self._execute("DELETE FROM not_kept WHERE rowid = ?", (number,))
 
     def paid(self) -> Usage:
         """What all calls took, whose replies this file holds or held; money is None while no price was known."""

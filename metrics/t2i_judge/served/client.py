@@ -227,32 +227,29 @@ class OpenAIBackend(ChatBackend):
         try:
             if self.server.ended:
                 raise self.server.ended
-            stake = Stake(self.budget, estimate, self._estimates, self._note_uncounted)
+            stake = Stake(self.budget, estimate, self._estimates, self.cache)
             await stake.begin()
             reply = Reply(None, Status.TRANSPORT, "not sent")
             try:
-                reply = await self.server.reply(request, self._read, stake)
+                reply = replace(await self.server.reply(request, self._read, stake), key=key)
+                if reply.text is not None:
+                    self.cache.put(key, self.model, reply.to_json())
+                elif reply.usage.calls:
+                    self.cache.pay(reply.usage)
+            except asyncio.CancelledError:
+                await stake.cancelled()
+                raise
             finally:
                 if reply.usage.calls and reply.usage.money is None:  # a server that counts no tokens
                     await stake.lost()
                 await stake.settle(reply.usage.money or 0.0)
             self.usage += reply.usage
-            reply = replace(reply, key=key)
-            if reply.text is not None:
-                self.cache.put(key, self.model, reply.to_json())
-            elif reply.usage.calls:
-                self.cache.pay(reply.usage)
             if reply.cut_off and self.max_tokens:
                 reply = self._cut_off[key] = replace(reply, reason=f"{reply.reason}; raise --max-tokens")
             return reply
         except UserError as error:
             self.server.ended = error
             raise
-
-    def _note_uncounted(self, money: float) -> None:
-        """Keep on the ledger what may have been paid, although no server has said so."""
-        if money:
-            self.cache.pay(Usage(money=money))
 
     def _read(self, body: object, seconds: float) -> Reply:
         return read_completion(body, self.price, seconds)

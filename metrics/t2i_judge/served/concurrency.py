@@ -10,9 +10,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ..errors import Stopped, UserError
+from ..records import Usage
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -243,6 +244,16 @@ class Budget:
                 change.set_result(None)
 
 
+class Ledger(Protocol):
+    """Where it is written what was paid (`cache.CallCache`)."""
+
+    def pay(self, usage: Usage) -> int:
+        """Note what was paid. Returns the number of the note."""
+
+    def forget_note(self, number: int) -> None:
+        """Take a note back."""
+
+
 class Stake:
     """What one call has set aside of a budget, attempt by attempt.
 
@@ -250,24 +261,36 @@ class Stake:
         budget: of which it is a part.
         estimate: the most that an attempt can cost, in US dollars.
         client: how good its estimates were so far.
-        note: told what may have been paid for an attempt whose cost nobody told.
+        ledger: where what an attempt can cost is noted as long as nobody told what it did cost.
     """
 
-    def __init__(self, budget: Budget, estimate: float, client: Estimates, note: Callable[[float], None]) -> None:
-        self._budget, self._estimate, self._client, self._note = budget, estimate, client, note
+    def __init__(self, budget: Budget, estimate: float, client: Estimates, ledger: Ledger) -> None:
+        self._budget, self._estimate, self._client, self._ledger = budget, estimate, client, ledger
         self._held = False
+        self._note: int | None = None
 
     async def begin(self) -> None:
         """Set aside the first attempt. Raises `BudgetExceeded`."""
         await self._budget.reserve(self._estimate, self._client)
         self._held = True
 
+    def send(self) -> None:
+        """An attempt is sent. If this process is killed now, nobody will tell what it did cost."""
+        if self._note is None and self._estimate:
+            self._note = self._ledger.pay(Usage(money=self._estimate))
+
+    async def cancelled(self) -> None:
+        """The call has been ended here; the server may go on with it."""
+        if self._note is not None:
+            await self.lost()
+
     async def lost(self) -> None:
         """Nobody told what an attempt cost, such as one whose answer was lost: it may be as much as it can be."""
         if self._held:
             self._held = False
             await self._budget.settle(self._estimate, self._estimate, self._client)
-            self._note(self._estimate)
+            self.send()
+            self._note = None  # it stays
 
     async def again(self) -> bool:
         """Whether there is money for another attempt."""
@@ -279,6 +302,9 @@ class Stake:
         if self._held:
             self._held = False
             await self._budget.settle(self._estimate, actual, self._client)
+        if self._note is not None:
+            self._ledger.forget_note(self._note)
+            self._note = None
 
 
 class EventLoop:

@@ -132,6 +132,7 @@ class Server:
                 async with self.limit as sent_at:
                     if self.ended:
                         raise self.ended
+                    stake.send()
                     return await self._attempt(body, request, read, sent_at)
             except _Failed as failed:
                 failure = failed
@@ -337,6 +338,7 @@ class Server:
             other = manner.body(request)
             try:
                 async with self.limit as sent_at:
+                    stake.send()
                     reply = await self._attempt(other, request, read, sent_at)
             except _Failed as failed:
                 if failed.lost:

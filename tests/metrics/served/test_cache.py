@@ -63,6 +63,15 @@ def test_what_was_paid_stays_known_whatever_is_kept(tmp_path):
     cache.close()
 
 
+def test_a_reply_that_takes_the_place_of_another_was_paid_for_too(tmp_path):
+    """Two workers ask the same at once, and both are answered."""
+    cache = CallCache(tmp_path / "calls.sqlite")
+    for money in (0.25, 0.5):
+        cache.put("a", "m", {"text": "x", "usage": vars(Usage(1, 10, 2, 0.5, money))})
+    assert len(cache) == 1 and cache.paid() == Usage(2, 20, 4, 1.0, 0.75)
+    cache.close()
+
+
 def test_two_processes_write_at_once_and_nothing_is_lost(tmp_path):
     path = tmp_path / "calls.sqlite"
     writers = [writer(path, name, 300) for name in "ab"]

@@ -16,13 +16,13 @@ from recipes.loopback.http import Response
 from t2i_judge.errors import UserError
 from t2i_judge.inputs.images import EncodedImage, encode_image
 from t2i_judge.records import Status
-from t2i_judge.served.cache import CallCache
+from t2i_judge.served.cache import CallCache, paid_in
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.concurrency import Budget, BudgetExceeded, map_bounded
 from t2i_judge.served.prices import Price
 from t2i_judge.served.replies import extract_json
 from t2i_judge.served.wire import Message
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 KEY = "sk-very-secret-0123456789"
 
@@ -425,3 +425,47 @@ def test_check_tells_a_dead_address_from_a_live_one(served, connect):
     with pytest.raises(UserError, match=r"no answer from http://127.0.0.1:9/v1"):
         dead.check()
     dead.close()
+
+
+def test_a_call_under_way_is_on_the_ledger_for_what_it_can_cost(tmp_path, served):
+    """Those of a worker that was killed were paid for once more, beyond the limit."""
+    ledger, seen = tmp_path / "calls.sqlite", []
+
+    def respond(request, n):
+        seen.append(paid_in(ledger))
+        return served.failure({1: 429, 2: 500}[n]) if n in (1, 2) else served.completion("fine")
+
+    served.respond = respond
+    price = Price(100, 1000)
+    backend = OpenAIBackend("m", served.url, "k", cache=ledger, prices={"m": price}, max_cost=9)
+    for number in range(2):
+        backend.run(backend.ask([Message("user", f"number {number}")], 50))
+    backend.close()
+    call, most = price.cost(100, 20), seen[0]
+    assert most > 0.05  # of dollars: fifty tokens
+    # A call that is turned away is sent again; an answer that is lost may be paid for.
+    assert seen == pytest.approx([most, call + most, call + most, call + 2 * most])
+    assert paid_in(ledger) == pytest.approx(2 * call + most)
+
+
+def test_a_call_that_is_cancelled_stays_on_the_ledger(tmp_path, served):
+    """On a second Ctrl-C it was taken for nothing, though the server goes on with it."""
+    ledger = tmp_path / "calls.sqlite"
+
+    async def respond(request, n):
+        await asyncio.sleep(5)
+        return served.completion("fine")
+
+    async def cancelled():
+        call = asyncio.create_task(backend.ask([Message("user", "number")], 50))
+        assert await until(lambda: bool(served.calls))
+        for task in list(backend._under_way.values()):
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+    served.respond = respond
+    backend = OpenAIBackend("m", served.url, "k", cache=ledger, prices={"m": Price(100, 1000)}, max_cost=9)
+    backend.run(cancelled())
+    backend.close()
+    assert paid_in(ledger) > 0.05
