@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UserError, quoted
 from ..judges.names import JudgeName
 from ..served.client import check_parameters
-from ..served.concurrency import Budget
+from ..served.concurrency import Budget, check_concurrency
 from ..served.prices import load_prices
 from .numbers import Finite
 
@@ -89,6 +89,7 @@ def served_options(args: argparse.Namespace, seed: bool = True) -> dict[str, Any
         UserError: one of them has an impossible value.
     """
     options = {name: getattr(args, name) for name in _named(args, seed)}
+    check_concurrency(options.get("concurrency", 1))
     if "prices" in options:
         options["prices"] = load_prices(options["prices"])
     sampling = {"seed": options.pop("seed")} if "seed" in options else {}

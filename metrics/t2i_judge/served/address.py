@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from base64 import b64encode
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -73,9 +74,15 @@ class Address:
         return places[0] + _ENDPOINT, places[1] + _ENDPOINT
 
     @property
+    def basic(self) -> str:
+        """The login as HTTP's basic authentication sends it; empty without one."""
+        return b64encode(":".join(self.login).encode()).decode() if self.login else ""
+
+    @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown of it."""
-        return (*(self.login or ())[1:], *(value for name, value in self.query if SECRET.search(name)))
+        login = (self.login[1], self.basic) if self.login else ()
+        return (*login, *(value for name, value in self.query if SECRET.search(name)))
 
     @property
     def is_openai(self) -> bool:

@@ -9,6 +9,7 @@ key, an unknown model, no money, a full disk.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -56,7 +57,7 @@ class OpenAIBackend(ChatBackend):
             stored.
         snapshot: names the weights behind `model` when the name alone does not; part of the cache key.
         cache: file of the reply cache, or a `CallCache`; None keeps replies in memory only.
-        concurrency: most calls at once; fewer while the server is overloaded.
+        concurrency: most calls at once, up to 10,000; fewer while the server is overloaded.
         timeout: seconds for one attempt, from the first byte sent to the last received.
         attempts: number of tries of a call if the server is overloaded, broken or silent.
         max_cost: limit in US dollars, or a `Budget` that several backends share. A call that could exceed it is not
@@ -277,7 +278,7 @@ class OpenAIBackend(ChatBackend):
 
 
 def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Check arguments of the chat API. Raises `UserError` for one that a user may not choose."""
+    """Check arguments of the chat API. Raises `UserError` for one that a user may not choose, or JSON cannot hold."""
     for name in parameters:
         if name in LIMITS:
             raise UserError(
@@ -293,6 +294,10 @@ def check_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
                 "Parameters are written to files, so they must not contain keys",
                 "Name the key's variable with --api-key-env",
             )
+    try:
+        json.dumps(parameters, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        raise UserError("The parameters cannot be sent", str(error), "Give what JSON can hold") from error
     return dict(parameters)
 
 

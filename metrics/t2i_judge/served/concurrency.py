@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sized
 from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ from ..records import Usage
 
 T = TypeVar("T")
 R = TypeVar("R")
+_MOST_CALLS = 10_000  # at once
 _MOST_PATIENCE = 64
 DRAIN_SECONDS = 15.0  # how long an interrupted run waits for replies that are already paid for
 
@@ -52,8 +53,20 @@ async def map_bounded(function: Callable[[T], Awaitable[R]], items: Iterable[T],
                 failed = True
                 raise
 
-    await gather_all(worker() for _ in range(limit))
+    number = min(limit, len(items)) if isinstance(items, Sized) else limit
+    await gather_all(worker() for _ in range(number))
     return [results[index] for index in range(len(results))]
+
+
+def check_concurrency(most: int) -> int:
+    """The number of calls at once, if it is one. Raises `UserError`."""
+    if most < 1:
+        raise UserError(f"The concurrency is {most}", "No call can be sent", "Give 1 or more")
+    if most > _MOST_CALLS:
+        raise UserError(
+            f"The concurrency is {most:,}", "No server takes as many", f"Give at most {_MOST_CALLS:,}"
+        )
+    return most
 
 
 class AdaptiveLimit:
@@ -68,9 +81,7 @@ class AdaptiveLimit:
     """
 
     def __init__(self, most: int, start: int | None = None) -> None:
-        if most < 1:
-            raise UserError(f"The concurrency is {most}", "No call can be sent", "Give 1 or more")
-        self.most, self.limit = most, start or most
+        self.most, self.limit = check_concurrency(most), start or most
         self._active = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._paused_until = self._halved_at = 0.0

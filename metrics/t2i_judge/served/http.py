@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -116,7 +115,7 @@ class HttpClient:
         if self._key and (self.address.is_azure or any(name == "api-version" for name, _ in self.address.query)):
             headers["api-key"] = self._key
         if self.address.login:
-            headers["Authorization"] = f"Basic {b64encode(':'.join(self.address.login).encode()).decode()}"
+            headers["Authorization"] = f"Basic {self.address.basic}"
         elif self._key and not self.address.is_azure:
             headers["Authorization"] = f"Bearer {self._key}"
         return headers

@@ -22,6 +22,7 @@ from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.keys import find_key
 from t2i_judge.served.wire import Message
 
+BASIC = "dXNlcjpodW50ZXIyIQ=="  # user:hunter2!
 SECRET = "sk-very-secret-0123456789"
 
 
@@ -106,7 +107,7 @@ def test_every_server_has_its_own_key(monkeypatch):
 
 def test_a_login_is_sent_and_stands_in_no_file_of_a_run(served, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", SECRET)
-    served.respond = lambda request, n: served.failure(400, f"bad {SECRET} and hunter2!", "content_filter")
+    served.respond = lambda request, n: served.failure(400, f"bad {SECRET} and hunter2! or {BASIC}", "content_filter")
     (tmp_path / "t.csv").write_text("prompt,image\na cat,cat.png\n")
     from PIL import Image
 
@@ -119,7 +120,7 @@ def test_a_login_is_sent_and_stands_in_no_file_of_a_run(served, tmp_path, capsys
     assert len(texts) > 3
     for text in (*texts, printed.out, printed.err):
         assert SECRET not in text
-        assert "hunter2" not in text
+        assert "hunter2" not in text and BASIC not in text
     assert json.loads((out / "run.json").read_text())["judge"].startswith("direct+openai:m@http://127.0.0.1")
 
 

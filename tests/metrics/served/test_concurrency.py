@@ -180,3 +180,18 @@ def test_ctrl_c_lets_calls_under_way_end():
     assert told
     assert ended
     loop.close()
+
+
+def test_no_more_is_begun_than_there_are_items():
+    """Two images with a concurrency of three millions took three gigabytes."""
+    begun = []
+
+    async def work(number):
+        begun.append(len(asyncio.all_tasks()))
+        await asyncio.sleep(0)
+        return number
+
+    assert asyncio.run(map_bounded(work, [1, 2], 10_000)) == [1, 2]
+    assert max(begun) == 3  # with the one that waits for them
+    with pytest.raises(UserError, match=r"The concurrency is 3,000,000.*at most 10,000"):
+        AdaptiveLimit(3_000_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import time
 from collections import Counter
 from contextlib import contextmanager
@@ -106,6 +107,9 @@ def test_parameters_go_into_every_request_and_a_refused_one_ends_the_run():
         judged(NO_ADDRESS, parameters={"max_tokens": 5})
     with pytest.raises(UserError, match="--api-key-env"):
         judged(NO_ADDRESS, parameters={"api_key": "sk-secret"})
+    for number in (math.inf, -math.inf, math.nan):  # they stood in run.json, which was no JSON then
+        with pytest.raises(UserError, match="The parameters cannot be sent"):
+            judged(NO_ADDRESS, parameters={"logit_bias": {"5": [number]}})
 
 
 def test_azure_gets_its_query_and_its_header():
