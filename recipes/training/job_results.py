@@ -18,15 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from recipes.hub.client import Hub
+from recipes.hub.fresh import is_fresh
 from recipes.hub.repositories import Repository
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.markers import Marker, file_table
+from recipes.training.job_package import MANIFEST
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
 
 STARTED, RESULTS, CHECKPOINT = "STARTED.json", "results", "last-checkpoint"
 DONE = f"{RESULTS}/DONE.json"
 JUDGE, DIRECT = "judge", "direct"
+_MARKS = {STARTED: {"manifest"}, MANIFEST: {"recipe", "inputs", "files"}}  # file -> what it says in a job's repository
 
 
 def _parts(build: BuildFolder) -> dict[str, list[Path]]:
@@ -53,12 +56,19 @@ class JobResults:
     def begin(self, inputs: str) -> None:
         """Go on from what an earlier job on this very package left; results of another package are deleted.
 
+        Where they are finished, a tag keeps them: another machine may not have fetched them yet.
+
         Args:
             inputs: digest of the judge's training, by which it recognises its checkpoints.
+
+        Raises:
+            UserError: there are files that no job put there.
         """
+        require_own(self.hub, self.repository, STARTED)
         info = self.hub.info(self.repository)
         started = self.hub.read(self.repository, STARTED, info.sha) if info is not None else None
         if started is None or json.loads(started)["manifest"] != self.manifest:
+            self._keep_finished(info)
             self._commit([], "Begin", {STARTED: {"manifest": self.manifest}}, delete=["*"])
             return
         assert info is not None
@@ -73,6 +83,13 @@ class JobResults:
         if (folder / RESULTS).is_dir():  # a part that was finished is not trained again
             shutil.copytree(folder / RESULTS, self.build.root, dirs_exist_ok=True)
         shutil.rmtree(folder)
+
+    def _keep_finished(self, info: Any | None) -> None:
+        text = self.hub.read(self.repository, DONE, info.sha) if info is not None else None
+        if info is not None and text is not None:
+            tag = _tag(json.loads(text)["manifest"])
+            tagged = self.hub.api.create_tag
+            self.hub.call(self.name, f"tag {tag} on", tagged, self.name, tag=tag, revision=info.sha, exist_ok=True)
 
     def _download(self, folder: Path, revision: str) -> None:
         from huggingface_hub import snapshot_download
@@ -113,14 +130,39 @@ class JobResults:
         )  # fmt: skip
 
 
+def require_own(hub: Hub, repository: Repository, mark: str) -> None:
+    """Raise `UserError` for a repository with somebody's files in it, which jobs would replace.
+
+    Args:
+        hub, repository: it may not exist yet.
+        mark: the JSON file that a job's own repository has.
+    """
+    info = hub.info(repository)
+    if info is None or is_fresh(hub, repository, info.sha):
+        return
+    try:
+        own = json.loads(hub.read(repository, mark, info.sha) or b"{}").keys() >= _MARKS[mark]
+    except (ValueError, AttributeError, RecursionError):
+        own = False
+    if not own:
+        fact, reason = f"{repository.url(hub.namespace)} has files that no job put there", "A job would replace them"
+        raise UserError(fact, reason, "Rename it on the Hub, or give the recipe another name")
+
+
+def _tag(manifest: str) -> str:
+    """The tag of what was finished on a package before another package's results took its place."""
+    return f"finished-{manifest[:16]}"
+
+
 def finished(hub: Hub, repository: Repository, manifest: str) -> dict[str, Any] | None:
     """The completion marker of a training on that package, None while there is none; with the `commit` it stands in."""
-    info = hub.info(repository)
-    text = hub.read(repository, DONE, info.sha) if info is not None else None
-    if info is None or text is None:
-        return None
-    done: dict[str, Any] = json.loads(text)
-    return {**done, "commit": info.sha} if done["manifest"] == manifest else None
+    for revision in (None, _tag(manifest)):
+        info = hub.info(repository, revision)
+        text = hub.read(repository, DONE, info.sha) if info is not None else None
+        done: dict[str, Any] = json.loads(text or b"{}")
+        if info is not None and done.get("manifest") == manifest:
+            return {**done, "commit": info.sha}
+    return None
 
 
 def bring_home(hub: Hub, repository: Repository, build: BuildFolder, job: Mapping[str, Any]) -> bool:

@@ -10,6 +10,8 @@ build/RECIPE/JOB.json remembers the job. Sending it again neither uploads nor pa
 from __future__ import annotations
 
 import argparse
+import glob
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
@@ -24,7 +26,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import JOBS, ROOT, Recipe
 from recipes.recipe.markers import Marker
 from recipes.training.job_package import MANIFEST, check_arrival, digest_of, pack
-from recipes.training.job_results import DIRECT, JUDGE, JobResults, bring_home, finished
+from recipes.training.job_results import DIRECT, JUDGE, STARTED, JobResults, bring_home, finished, require_own
 from recipes.training.trainings import all_inputs, inputs_of, train
 from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import write_atomic
@@ -143,8 +145,9 @@ def submit(recipe: Recipe, arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         manifest = pack(folder, recipe, arguments.config or arguments.recipe, inputs)
-        for repository in (job.package, job.results):
+        for repository, mark in ((job.package, MANIFEST), (job.results, STARTED)):
             require_private(hub, repository)
+            require_own(hub, repository, mark)
         commit = _upload(hub, job.package, folder, manifest)
     record = {
         "namespace": job.namespace,
@@ -207,17 +210,14 @@ def _upload(hub: Hub, repository: Repository, folder: Path, manifest: str) -> st
     """The commit that holds the package, made unless it stands there already; files of an older one are deleted."""
     name = repository.id(hub.namespace)
     there = hub.info(repository)
-    if there is not None and (old := hub.read(repository, MANIFEST, there.sha)) is not None:
-        kept = folder / f"{MANIFEST}.there"
-        write_atomic(kept, old)
-        same = digest_of(kept) == manifest
-        kept.unlink()
-        if same:
-            print(f"{repository.url(hub.namespace)}: up to date")
-            return str(there.sha)
+    old = hub.read(repository, MANIFEST, there.sha) if there is not None else None
+    if there is not None and old is not None and hashlib.sha256(old).hexdigest() == manifest:
+        print(f"{repository.url(hub.namespace)}: up to date")
+        return str(there.sha)
+    before = json.loads(old)["files"] if old is not None else ()
     sent = hub.call(
         name, "send", hub.api.upload_folder, repo_id=name, repo_type=repository.kind, folder_path=folder,
-        delete_patterns="*", commit_message=f"Package {manifest[:16]}",
+        delete_patterns=[glob.escape(path) for path in before] or None, commit_message=f"Package {manifest[:16]}",
     )  # fmt: skip
     print(f"{repository.url(hub.namespace)}: sent, {len(list(folder.rglob('*')))} files and folders")
     return str(sent.oid)
@@ -230,8 +230,16 @@ def _start(hub: Hub, job: Job, manifest: str, commit: str) -> tuple[Any, str]:
     labels, api = job.labels(manifest), hub.api
     jobs = hub.call(job.namespace, "list the jobs of", lambda: list(api.list_jobs(namespace=job.namespace)))
     for other in jobs:
-        if other.status.stage in LIVE and (other.labels or {}).items() >= labels.items():
+        theirs = other.labels or {}
+        if other.status.stage not in LIVE or any(theirs.get(key) != labels[key] for key in ("project", "recipe")):
+            continue
+        if theirs.get("package") == labels["package"]:
             return other, " is already running, and no second job was started"
+        raise UserError(
+            f"Job {other.id} trains {job.recipe} on another package",
+            f"Both would push to {job.results.id(job.namespace)}",
+            f"Wait for it, or end it: hf jobs cancel {other.id} --namespace {job.namespace}",
+        )
     source = job.package.id(job.namespace)
     try:  # once: whoever runs this again looks first whether it did start
         started = api.run_job(

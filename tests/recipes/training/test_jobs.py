@@ -135,18 +135,46 @@ def test_what_is_sent_or_running_is_not_sent_or_started_again(asleep, build, cap
     assert uploads(asleep) == before and len(asleep.hub.jobs.jobs) == 1
 
 
-def test_other_data_replaces_what_was_sent_and_deletes_its_shards(asleep, build, tmp_path) -> None:
+def test_other_data_replaces_what_was_sent_and_deletes_its_shards(asleep, build, tmp_path, capsys) -> None:
     shard = build.distill / "data" / "train-00000-of-00001.parquet"
     shutil.copy(shard, build.distill / "data" / "train-00001-of-00002.parquet")
     assert main(ASKED) == 0
+    api(asleep).upload_file(path_or_fileobj=b"mine", path_in_repo="notes.txt", repo_id=NAME, repo_type="dataset")
     shutil.rmtree(build.root)
     scenes_build(build.root, train=3, held_out=1)
+    assert main(ASKED) == 2 and "Job job-1 trains smoke on another package" in capsys.readouterr().err
+    asleep.hub.jobs.jobs[0].stage = "CANCELED"
     assert main(ASKED) == 0
     files = api(asleep).list_repo_files(NAME, repo_type="dataset")
     assert [path for path in files if path.endswith(".parquet") and "/data/" in path] == [
         "build/smoke/distill/data/train-00000-of-00001.parquet"
     ]
-    assert len(asleep.hub.jobs.jobs) == 2
+    assert len(asleep.hub.jobs.jobs) == 2 and "notes.txt" in files
+
+
+@pytest.mark.parametrize("name", ["thesis.txt", "manifest.json", "STARTED.json"])
+@pytest.mark.parametrize("kind", ["dataset", "model"])
+def test_somebodys_repository_of_that_name_is_refused_and_keeps_its_files(asleep, build, kind, name, capsys) -> None:
+    api(asleep).create_repo(NAME, repo_type=kind, private=True)
+    api(asleep).upload_file(path_or_fileobj=b'{"mine": 1}', path_in_repo=name, repo_id=NAME, repo_type=kind)
+    assert main(ASKED) == 2
+    assert "has files that no job put there" in capsys.readouterr().err
+    assert set(api(asleep).list_repo_files(NAME, repo_type=kind)) == {".gitattributes", name}
+    assert not asleep.hub.jobs.jobs
+
+
+def test_what_another_package_finished_is_found_when_its_place_is_taken(hub, build) -> None:
+    server, names = Hub("me", "hf_me"), ("a" * 64, "b" * 64, "c" * 64)
+    api(hub).create_repo(NAME, private=True)
+    for manifest in names:
+        job = JobResults(server, PLACE, build, manifest)
+        job.begin("x")
+        if manifest != names[1]:
+            job.complete([])
+    assert set(api(hub).list_repo_files(NAME)) == {".gitattributes", "STARTED.json", "results/DONE.json"}
+    assert [finished(server, PLACE, manifest) is not None for manifest in names] == [True, False, True]
+    done = finished(server, PLACE, names[0])
+    assert json.loads(server.read(PLACE, "results/DONE.json", done["commit"]))["manifest"] == names[0]
 
 
 @pytest.mark.parametrize("kind", ["dataset", "model"])
