@@ -36,21 +36,32 @@ from t2i_judge.wording import counted
 ITEMS, RATINGS, SCORES, EMBEDDING_SCORES = "items.csv", "ratings.jsonl", "gpt.csv", "embeddings.csv"
 
 
-def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write JSON Lines, or CSV with the first row's columns, guarded. Raises `UserError` if there is no row."""
-    listed = list(rows)
-    if not listed:
+def write_tables(tables: Mapping[Path, Iterable[Mapping[str, Any]]]) -> None:
+    """Write each table, as JSON Lines or as CSV with the first row's columns, guarded; all of them or none.
+
+    Raises:
+        UserError: a table has no row, or where it goes stands another file: nothing tells whether that is somebody's.
+    """
+    texts = {path: _text(path, list(rows)) for path, rows in tables.items()}
+    new = {path: text for path, text in texts.items() if not (path.exists() and path.read_bytes() == text)}
+    if there := next((path for path in new if path.exists()), None):
+        raise UserError(f"{there} is there already", "It has other rows than these", "Move it, or use another --out")
+    for path, text in new.items():
+        write_atomic(path, text)
+
+
+def _text(path: Path, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    if not rows:
         raise UserError(
             f"There is nothing to write to {path.name}", "No file with the published layout was found", "See --help"
         )
     if path.suffix == ".jsonl":
-        write_atomic(path, to_jsonl(listed))
-        return
+        return to_jsonl(rows).encode()
     out = io.StringIO()
-    table = csv.DictWriter(out, list(listed[0]), lineterminator="\n")
+    table = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
     table.writeheader()
-    table.writerows({name: guarded(cell) for name, cell in row.items()} for row in listed)
-    write_atomic(path, out.getvalue())
+    table.writerows({name: guarded(cell) for name, cell in row.items()} for row in rows)
+    return out.getvalue().encode()
 
 
 @command("import_dreambench")
@@ -82,13 +93,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         rows, missing = read_samples(arguments.samples)
     else:
         rows, missing = read_rated_items(read_human_ratings(arguments.human_ratings)), []
-    write_table(arguments.out / ITEMS, rows)
+    tables: dict[str, Iterable[Mapping[str, Any]]] = {ITEMS: rows}
     if arguments.human_ratings:
-        write_table(arguments.out / RATINGS, read_human_ratings(arguments.human_ratings))
+        tables[RATINGS] = read_human_ratings(arguments.human_ratings)
     if arguments.gpt_ratings:
-        write_table(arguments.out / SCORES, read_gpt_ratings(arguments.gpt_ratings))
+        tables[SCORES] = read_gpt_ratings(arguments.gpt_ratings)
     if arguments.embedding_ratings:
-        write_table(arguments.out / EMBEDDING_SCORES, read_embedding_ratings(arguments.embedding_ratings))
+        tables[EMBEDDING_SCORES] = read_embedding_ratings(arguments.embedding_ratings)
+    write_tables({arguments.out / name: table for name, table in tables.items()})
     shown = f", for instance {missing[0]}" if missing else ""
     methods = len({row["generator"] for row in rows})
     what = "image" if arguments.samples else "rated item"

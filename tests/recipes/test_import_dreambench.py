@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from recipes.distillation.table_source import read_table, table_items
-from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main, write_table
+from recipes.import_dreambench import ITEMS, RATINGS, SCORES, main, write_tables
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.sections import TableData
 from t2i_judge.cli import main as t2i_judge
@@ -63,11 +63,21 @@ def run(folder, *more):
 
 
 def test_what_a_spreadsheet_would_run_is_guarded_and_read_as_it_was(tmp_path):
-    for columns in IMPORTED_COLUMNS:
+    for number, columns in enumerate(IMPORTED_COLUMNS):
+        table = tmp_path / f"{number}.csv"
         row = {name: f"=1+1 {name}" for name in columns}
-        write_table(tmp_path / "t.csv", [row])
-        assert {cell[:2] for cell in (tmp_path / "t.csv").read_text().splitlines()[1].split(",")} == {"'="}
-        assert list(iter_rows(str(tmp_path / "t.csv"))) == [row]
+        write_tables({table: [row]})
+        assert {cell[:2] for cell in table.read_text().splitlines()[1].split(",")} == {"'="}
+        assert list(iter_rows(str(table))) == [row]
+
+
+def test_tables_of_somebody_s_are_not_written_over(published, capsys):
+    gpt = ["--gpt-ratings", str(published / "gpt")]
+    assert run(published, *gpt) == run(published, *gpt) == 0
+    (published / "out" / SCORES).write_text("mine")
+    (published / "out" / ITEMS).unlink()
+    assert run(published, *gpt) == 2 and "gpt.csv is there already" in capsys.readouterr().err
+    assert (published / "out" / SCORES).read_text() == "mine" and not (published / "out" / ITEMS).exists()
 
 
 def test_the_columns_of_the_tables_are_known_as_ours(published):

@@ -17,7 +17,7 @@ from ..inputs.rows import Columns, identity
 from ..judges.names import JudgeName
 from ..records import Judgement, Status
 from ..runs.lines import SHARDS, read_lines
-from ..runs.record import RUN, earlier
+from ..runs.record import RUN, earlier, refuse_foreign
 from ..runs.shards import Run
 from ..runs.standing import asked
 from .items import BoardItem, read_items, write_items
@@ -39,12 +39,15 @@ def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
 
     Returns:
         `plan`, begun.
+
+    Raises:
+        UserError: the folder is another run's, or somebody's own.
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     listed, record = run_folder / ITEMS, run_folder / RUN
     grown = record.is_file() and _same_judge(run_folder, plan) and not _is_list(listed, items, record)
     if not record.is_file():
-        (run_folder / KNOWN).unlink(missing_ok=True)  # nothing says how it was judged
+        refuse_foreign(run_folder, [KNOWN])
         write_items(listed, items)
     elif grown:
         lines = _known(run_folder, plan)

@@ -23,6 +23,7 @@ from ..boards.items import read_items
 from ..boards.judging import ITEMS
 from ..boards.people import read_labels
 from ..errors import UserError, quoted
+from ..files import open_text
 from ..inputs.shapes import matching, table_names
 from ..inputs.spreadsheets import guarded
 from ..inputs.tables import column_names, read_table
@@ -44,6 +45,7 @@ from .table_arguments import add_table_arguments, blank_cells, judged_numbers, r
 
 Row = dict[str, Any]
 _LISTED = ("id", "item_id", "image_id", "image", "generator", "prompt", "prompt_id", "seed", "sha256")
+_LABEL = "label"  # the column, the last, that people fill in
 MEANS, DIFFERENCES = "means", "differences"
 
 
@@ -112,6 +114,8 @@ class _Images:
 def run(args: argparse.Namespace) -> int:
     """Print what each figure needs and list the images to label. Returns 0, or 3 if a width cannot be reached."""
     check_seed(args.seed)
+    if args.out:
+        _refuse_filled(Path(args.out))
     if (args.sd is None) != (args.correlation is None):
         raise UserError("--sd and --correlation belong together", "A width depends on both", "Give both, or neither")
     images = _of_run(Path(args.source), args) if Path(args.source, ITEMS).is_file() else _of_table(args)
@@ -229,9 +233,24 @@ def _listed(images: _Images, names: Sequence[str], chosen: Sequence[str]) -> lis
     return [images.rows[number] for _, number in sorted(rows)]
 
 
+def _refuse_filled(path: Path) -> None:
+    """Raise `UserError` for a file that is there and no empty form: what people typed in is not written over."""
+    if not path.is_file():
+        return
+    try:
+        with open_text(path, newline="") as file:
+            header, *rows = list(csv.reader(file)) or [[_LABEL]]
+    except (ValueError, csv.Error, OSError):
+        header, rows = [], []
+    if header[-1:] != [_LABEL] or any(row[len(header) - 1 :] != [""] for row in rows if row):
+        fact = f"{path} is there, and is no empty form"
+        fix = "Name another file; labels that are known are given to --labels"
+        raise UserError(fact, "Labels that were typed in would be lost", fix)
+
+
 def _csv(rows: Sequence[Row]) -> str:
     out = io.StringIO()
-    writer = csv.DictWriter(out, [*(rows[0] if rows else _LISTED), "label"], lineterminator="\n")
+    writer = csv.DictWriter(out, [*(rows[0] if rows else _LISTED), _LABEL], lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: guarded(cell) for name, cell in row.items()} for row in rows)
     return out.getvalue()

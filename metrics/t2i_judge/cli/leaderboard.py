@@ -31,13 +31,13 @@ from ..boards.report.run import BOARD, write_report
 from ..boards.scores import Scores
 from ..boards.spread import add_spread, drawn, near_identical
 from ..errors import Stopped, Undecided, UserError, quoted
-from ..files import read_object, write_atomic
+from ..files import read_bytes, read_object, write_atomic
 from ..inputs.places import as_text
 from ..inputs.rows import Columns, images_folder, read_decompositions
 from ..judges.names import JudgeName
 from ..layout import from_markdown, terminal_width
 from ..runs.locks import held, refuse_links
-from ..runs.record import RUN
+from ..runs.record import RUN, refuse_foreign
 from ..runs.selftest.verdicts import find
 from ..runs.shards import Run
 from ..runs.standing import Standing
@@ -49,7 +49,7 @@ from .judge_arguments import add_judging, check_judging, check_questions, for_ju
 from .numbers import Finite
 from .places import JUDGE, PICTURES_BY_NAME, TABLE, TABLES
 from .results import add_json, for_people, show
-from .run_files import BOARD_FILES, CACHE, OTHERS, QUESTIONS, REPORT
+from .run_files import BOARD_FILES, CACHE, OTHERS, QUESTIONS, REPORT, refuse_others
 from .score import add_prompts_from, carry_out, forget_old
 
 Row = dict[str, Any]
@@ -141,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
     """Judge the images without a judgement and write the board. Returns 0, or the exit code of --fail-below."""
     judges = _check(args)
     refuse_links(args.out)
+    refuse_others(args.out, BOARD_FILES)
     prompts = _prompts(args)
     items, warnings = _items(args, prompts)
     generators = check_generators(items, [name for name, _ in map(_named_folder, args.images)])
@@ -247,13 +248,20 @@ def _prompts(args: argparse.Namespace) -> Prompts | None:
 
 
 def _written_questions(out: Path, prompts: Prompts) -> Path:
-    """Write the questions of a set into the file from which a run reads them."""
+    """Write the questions of a set into the file from which a run reads them.
+
+    Raises:
+        UserError: another such file is there, and no run's record.
+    """
     lines = (
         json.dumps({"prompt": prompt, "questions": [asdict(question) for question in questions]}, ensure_ascii=False)
         for prompt, questions in prompts.questions.items()
     )
-    write_atomic(out / QUESTIONS, "".join(f"{line}\n" for line in lines))
-    return out / QUESTIONS
+    text, path = "".join(f"{line}\n" for line in lines).encode(), out / QUESTIONS
+    if not (path.is_file() and read_bytes(path) == text):
+        refuse_foreign(out, [QUESTIONS])
+        write_atomic(path, text)
+    return path
 
 
 def _about(prompts: Prompts | None, items: Sequence[BoardItem], args: argparse.Namespace, judge: Row) -> Row:

@@ -26,7 +26,7 @@ from .judge_arguments import add_judging, check_judging, check_questions, judge_
 from .numbers import Counted
 from .places import JUDGE, PICTURES, TABLE
 from .results import add_json, show
-from .run_files import BATCHES, CACHE, RUN_FILES
+from .run_files import BATCHES, CACHE, RUN_FILES, refuse_others
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +111,7 @@ def run(args: argparse.Namespace) -> int:
         rows = iter_rows(args.table, [args.prompt_column], 0, args.limit, args.prompts_from)
         check_questions(plan.decompositions, plan.questions, {row.get(args.prompt_column) for row in rows})
     refuse_links(args.out)
+    refuse_others(args.out, RUN_FILES)
     with held(args.out):
         plan.begin()
         forget_old(plan)

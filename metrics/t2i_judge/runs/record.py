@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,24 @@ def earlier(folder: Path, now: Mapping[str, Any]) -> dict[str, Any]:
     path = folder / RUN
     if path.exists():
         return {name: now[name] for name in OF_JUDGE} | read_object(path, _FIX)
+    _refuse_judgements(folder)
+    return {}
+
+
+def refuse_foreign(folder: Path, names: Iterable[str]) -> None:
+    """Raise `UserError` where something of these names stands in a folder without a record: no run wrote it."""
+    if (folder / RUN).exists():
+        return
+    _refuse_judgements(folder)
+    if found := next((folder / name for name in names if (folder / name).exists()), None):
+        reason = f"No run began in {folder}, so it is not a run's, and it would be written over"
+        raise UserError(f"{found} is there, and no {RUN}", reason, "Use another --out, or move this file")
+
+
+def _refuse_judgements(folder: Path) -> None:
     if any((folder / SHARDS).glob("*.jsonl")):
         fix = "Put its run.json back, use another --out, or remove this folder"
         raise UserError(f"{folder} has judgements and no {RUN}", "Nothing says what was judged there, and how", fix)
-    return {}
 
 
 def refusal(folder: Path, name: str, was: Any, now: Any) -> UserError:
