@@ -168,7 +168,18 @@ def _load(dataset: str, config: str | None = None) -> dict[str, list[Row]]:
 
 
 def _plain(row: Row) -> Row:
-    return {**row, **{name: row[name] and row[name]["bytes"] for name in ("image", "reference_image") if name in row}}
+    return {
+        **row,
+        **{name: row[name] and _bytes(name, row[name]) for name in ("image", "reference_image") if name in row},
+    }
+
+
+def _bytes(name: str, stored: Any) -> Any:
+    """Of an image as datasets stores it."""
+    if not (isinstance(stored, dict) and "bytes" in stored):
+        reason = "A benchmark stores images as the Image feature of datasets does"
+        raise UserError(f"The column {name} holds {quoted(str(stored))}", reason, "Build it with this command")
+    return stored["bytes"]
 
 
 @command("build_benchmark")

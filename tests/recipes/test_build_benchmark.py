@@ -496,3 +496,14 @@ def test_wrong_calls_are_told_in_one_line(tmp_path: Path, capsys: pytest.Capture
         assert main(arguments) == 2
         error = capsys.readouterr().err
         assert told in error and error.count("\n") == 1
+
+
+def test_check_of_a_dataset_whose_images_are_paths_is_one_line(tmp_path: Path, capsys) -> None:
+    from datasets import Dataset
+
+    (tmp_path / "paths").mkdir()
+    Dataset.from_list([{"prompt": "a cup", "image": "cup.png"}]).to_parquet(tmp_path / "paths" / "test.parquet")
+    capsys.readouterr()
+    assert main([str(tmp_path / "paths"), "--check"]) == 2
+    said = capsys.readouterr().err
+    assert "The column image holds 'cup.png'" in said and said.count("\n") == 1

@@ -17,6 +17,7 @@ from ..judges.names import CLIP, DINO, DREAMBENCH, FAKE, HF, OCR, OPENAI, TINY, 
 from ..records import Question
 from ..terminal import note
 from ..wording import counted
+from .numbers import Counted
 from .places import CHECKPOINT
 from .served_arguments import CLIENT, add_served, check_served, served_options
 from .zero_shot_arguments import ZERO_SHOT, add_zero_shot, zero_shot_options, zero_shot_takes
@@ -26,7 +27,9 @@ PARTS = ("planning", "criteria", "scale", "reasoning")  # of DreamBench++'s prot
 
 def add_judging(parser: argparse.ArgumentParser) -> None:
     """Arguments of every command that judges images: by which judge, on what machines, for how much money."""
-    parser.add_argument("--shard-size", type=int, default=500, help="rows per shard (default: %(default)s)")
+    parser.add_argument(
+        "--shard-size", type=int, action=Counted, default=500, help="rows per shard (default: %(default)s)"
+    )
     parser.add_argument(
         "--explain", action="store_true", help="also ask for explanations, for which a served judge charges"
     )
@@ -52,7 +55,11 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         help="ray: on the workers of a Ray cluster (default: %(default)s)",
     )
     parser.add_argument(
-        "--workers", type=int, default=2, help="judges that work at once with --engine ray (default: %(default)s)"
+        "--workers",
+        type=int,
+        action=Counted,
+        default=2,
+        help="judges that work at once with --engine ray (default: %(default)s)",
     )
     served = add_judge_options(parser)
     served.add_argument(
@@ -97,8 +104,6 @@ def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any
 
 def check_judging(args: argparse.Namespace) -> None:
     """Raise `UserError` for arguments of `add_judging` that make no sense."""
-    if args.shard_size < 1 or args.workers < 1:
-        raise UserError("--shard-size and --workers must be at least 1", "", "Correct them, or leave them out")
     if args.engine == "ray" and args.batch:
         raise UserError(
             "--batch cannot be used with --engine ray",

@@ -22,6 +22,7 @@ from ..methods.report import PARTS, MethodItem, Rating
 from ..methods.results import Judged, method_results, to_text
 from ..records import PERSONALISED_ASPECTS, SCORE_RANGE, Status
 from ..runs.lines import SHARDS, fault, run_lines
+from ..stats.resampling import check_draws, check_seed
 from ..terminal import say
 from ..wording import counted
 from .places import TABLE
@@ -80,8 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read the tables, print the report; returns 0."""
-    if args.bootstrap < 0 or args.seed < 0:
-        raise UserError("--bootstrap and --seed must be at least 0", "", "Correct them, or leave them out")
+    check_draws(args.bootstrap)
+    check_seed(args.seed)
     items = read_items(args.items, args.method_column)
     called, unknown = _called(args.aspects), Counter[str]()
     ratings = list(read_ratings(args.ratings, called, unknown))

@@ -15,7 +15,7 @@ from ..judges.base import Judge
 from ..judges.loading import load_judge
 from ..judges.names import JudgeName
 from ..terminal import note, say
-from .numbers import Finite
+from .numbers import Finite, Whole
 from .places import JUDGE
 from .served_arguments import add_served, served_options
 
@@ -26,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
     parser.add_argument("--judge", type=JUDGE, action="append", help="name of a judge (default: tiny); can be repeated")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s)")
-    parser.add_argument("--port", type=int, default=8000, help="port; 0: any free one (default: %(default)s)")
+    parser.add_argument(
+        "--port", type=int, action=Whole, most=65535, default=8000, help="port; 0: any free one (default: %(default)s)"
+    )
     parser.add_argument(
         "--client-key-env", metavar="NAME", help="environment variable with the key that clients have to send"
     )

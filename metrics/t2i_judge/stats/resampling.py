@@ -32,6 +32,7 @@ ONE_CLUSTER = "no interval and no p: all items are in one cluster"
 _COUNTED = 1 << 12  # units of resamples that are drawn and counted at once: small groups have many resamples
 _BLOCK_CELLS = 1 << 19  # weights held at a time (float32: 2 MiB), so that a block stays in cache
 _EXACT_ITEMS = 1 << 22  # float32 holds every count exactly up to here: twice a sum of weights stays below 2**24
+_MOST_DRAWS = 10_000_000
 
 
 class WeightedPair:
@@ -184,9 +185,10 @@ def standardised(values: Floats) -> Floats:
 
 
 def check_draws(draws: int) -> None:
-    """Raise for a number of resamples that is none."""
-    if draws < 0:
-        raise UserError(f"{draws} bootstrap resamples are too few", "", "Give 0 for no intervals, or 2000")
+    """Raise for a number of resamples that is none, or that no machine draws."""
+    if not 0 <= draws <= _MOST_DRAWS:
+        few = "few" if draws < 0 else "many"
+        raise UserError(f"{draws} bootstrap resamples are too {few}", "", "Give 0 for no intervals, or 2000")
 
 
 def check_seed(seed: int) -> None:

@@ -180,7 +180,8 @@ def test_intersect_and_round(capsys, tmp_path, csv):
         (["--prediction", "verdict", "--ratings", "h1"], "is not a number"),
         (["--prediction", "judge"], "--ratings"),
         (["--votes", "model", "--prediction", "verdict"], "'m1' is not a vote"),
-        (["--ratings", "h1", "--prediction", "judge", "--bootstrap", "-1"], "resamples"),
+        (["--ratings", "h1", "--prediction", "judge", "--bootstrap", "-1"], "resamples are too few"),
+        (["--ratings", "h1", "--prediction", "judge", "--bootstrap", "9" * 21], "resamples are too many"),
         (["--ratings", "h1", "--prediction", "judge", "--seed", "-1"], "seed"),
     ],
 )
