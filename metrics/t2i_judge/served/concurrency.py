@@ -63,9 +63,7 @@ def check_concurrency(most: int) -> int:
     if most < 1:
         raise UserError(f"The concurrency is {most}", "No call can be sent", "Give 1 or more")
     if most > _MOST_CALLS:
-        raise UserError(
-            f"The concurrency is {most:,}", "No server takes as many", f"Give at most {_MOST_CALLS:,}"
-        )
+        raise UserError(f"The concurrency is {most:,}", "No server takes as many", f"Give at most {_MOST_CALLS:,}")
     return most
 
 
