@@ -59,7 +59,7 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
         type=int,
         action=Counted,
         default=2,
-        help="judges that work at once with --engine ray (default: %(default)s)",
+        help="judges at work at once with --engine ray, each on a GPU of its own if any (default: %(default)s)",
     )
     served = add_judge_options(parser)
     served.add_argument(
