@@ -24,7 +24,7 @@ from ..wording import counted
 from .prompts import Prompts, id_of, image_of
 
 _SEED = re.compile(r"(?<![ _+-])[ _+-]++(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
-_NUMBER = re.compile(r"(?:seed|s)?[ _-]?0*(\d+)", re.IGNORECASE)  # what a seed is, however it is written
+_NUMBER = re.compile(r"(?:seed|s)?[ _-]?(\d++)", re.IGNORECASE)  # what a seed is, however it is written
 _TABLE = "give a table with the columns image and prompt"
 _NUMBERS, _DIGITS = re.compile(r"[0-9]+"), 300  # of which so many digits count
 # Places of an id: the file's name, that name before a seed, and from 1 on the folders above the file.
@@ -240,7 +240,7 @@ def _plain(text: str) -> str:
 
 def _same_seed(told: object, seed: str) -> bool:
     numbers = [_NUMBER.fullmatch(str(text).strip()) for text in (told, seed)]
-    return str(told) == seed or (all(numbers) and len({found[1] for found in numbers if found}) == 1)
+    return str(told) == seed or (all(numbers) and len({_plain(found[1]) for found in numbers if found}) == 1)
 
 
 def _check_order(folder: str, names: Sequence[Path]) -> None:
