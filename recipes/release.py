@@ -177,7 +177,9 @@ def _preflight(recipe: Recipe, arguments: argparse.Namespace, allowed: tuple[str
     from recipes.publish.preflight import Target, asked_for_money, require_ready
 
     pushing = not arguments.dry_run
-    target = Target(arguments.namespace, token(), arguments.private, pushing, commits=not arguments.create_pr)
+    target = Target(
+        arguments.namespace, token(), arguments.private, pushing, not arguments.create_pr, parse_parts(arguments.only)
+    )
     progress = progress_of(recipe)
     require_ready(look(recipe, progress, target, allowed))
     return asked_for_money(recipe, progress.built, arguments.retry_failed) if arguments.dry_run else None

@@ -3,11 +3,12 @@
     python -m recipes.performance.fair --recipe tiny --cost     # what it would take, and nothing else
     python -m recipes.performance.fair --recipe tiny            # build/tiny/learning/fair.json, fair.md
 
-All learn from the same images. First by the same number of optimizer steps, then by the CPU time that the judge's
-training took. Learning rate and rows per step of every side are chosen, among as many settings per side, by validation
-prompts of the training side; then each is trained with three seeds. Results are kept training by training, so that the
-same command goes on after a stop; `--write` keeps them in `learning/` beside the recipe, too, where the next release of
-the same data, and another machine, find them.
+All learn from the same images. First by the same number of optimizer steps, then by as many as the CPU time of the
+judge's training pays for: what a step of each takes is measured in short trainings, one after the other. Learning rate
+and rows per step of every side are chosen, among as many settings per side, by validation prompts of the training
+side; then each is trained with three seeds. Results are kept training by training, so that the same command goes on
+after a stop; `--write` keeps them in `learning/` beside the recipe, too, where the next release of the same data, and
+another machine, find them.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import product
 from pathlib import Path
-from statistics import mean, median
+from statistics import mean
 from typing import Any, TypeVar
 
 from recipes.evaluation.learning import learning_beside
@@ -37,7 +38,6 @@ from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser
 
 STEPS, CPU = "same steps", "same CPU time"
-_PROBE = 4  # steps that tell what a step takes, after as many that warm up
 Setting = tuple[float, int]  # learning rate, rows per step
 T = TypeVar("T")
 BySide = tuple[tuple[str, tuple[T, ...]], ...]
@@ -52,12 +52,14 @@ class Plan:
         rates: by side, learning rates, as many for each; the judge's lie about that of its recipe.
         batches: by side, rows per step; a row of the judge holds many answers about its image, one of the others one.
         seeds: of the trainings that are reported; settings are chosen with the first.
+        probe: steps that tell what a step takes, after as many that warm up.
     """
 
     steps: int
     rates: BySide[float] = ((DECOMPOSED, (2e-4, 3e-4, 5e-4)), *((side, (2.5e-4, 5e-4, 1e-3)) for side in SIDES[1:]))
     batches: BySide[int] = ((DECOMPOSED, (1, 2)), (DIRECT, (4, 16)), (RATIONALE, (4, 16)))
     seeds: tuple[int, ...] = (1, 2, 3)
+    probe: int = 40
 
     def settings(self, side: str) -> list[Setting]:
         """What is chosen from."""
@@ -66,7 +68,7 @@ class Plan:
 
 def quick(steps: int) -> Plan:
     """So little of everything that a test can wait for it."""
-    return Plan(steps, tuple((side, (5e-4,)) for side in SIDES), tuple((side, (1,)) for side in SIDES), (1,))
+    return Plan(steps, tuple((side, (5e-4,)) for side in SIDES), tuple((side, (1,)) for side in SIDES), (1,), 2)
 
 
 def chosen(study: Study, plan: Plan, side: str, steps: Callable[[Setting], int]) -> list[Trial]:
@@ -81,12 +83,12 @@ def chosen(study: Study, plan: Plan, side: str, steps: Callable[[Setting], int])
 
 def fair(study: Study, plan: Plan) -> dict[str, Any]:
     """Train, choose, judge; rows and differences by regime, as `learning_figures.figures` gives them."""
+    step = probed(study, plan)
     by_steps = {side: chosen(study, plan, side, lambda _: plan.steps) for side in SIDES}
-    budget = median(study.train(trial)["cpu_seconds"] for trial in by_steps[DECOMPOSED])
+    budget = plan.steps * step[DECOMPOSED, by_steps[DECOMPOSED][0].batch]
 
     def affordable(side: str, setting: Setting) -> int:
-        tried = study.train(Trial(side, study.images, plan.steps, *setting, plan.seeds[0]))
-        return max(1, round(budget * plan.steps / max(tried["cpu_seconds"], 1e-3)))
+        return max(1, round(budget / step[side, setting[1]]))
 
     by_time = {DECOMPOSED: by_steps[DECOMPOSED]}
     for side in (DIRECT, RATIONALE):
@@ -101,7 +103,7 @@ def fair(study: Study, plan: Plan) -> dict[str, Any]:
 
 def cost(study: Study, plan: Plan) -> str:
     """What `fair` takes, from a few steps of each side: trainings, and hours of CPU."""
-    step, image = probed(study, plan)
+    step = probed(study, plan)
     trainings, seconds = 0, 0.0
     for side in SIDES:
         settings, more = plan.settings(side), len(plan.seeds) - 1
@@ -113,23 +115,28 @@ def cost(study: Study, plan: Plan) -> str:
         trainings += len(settings) + more + again
         reported = len(plan.seeds) * (1 if side == DECOMPOSED else 2)
         judged = (len(settings) + again) * len(study.validation) + reported * len(study.items)
-        seconds += judged * image[side]
+        probe = _probes(study, plan, side, plan.settings(side)[0][1])[1]
+        seconds += judged * study.seconds_an_image(probe, study.validation[:4])
     return f"fair: {trainings} trainings, about {seconds / 3600:.1f} hours of one core"
 
 
-def probed(study: Study, plan: Plan) -> tuple[Mapping[tuple[str, int], float], Mapping[str, float]]:
-    """CPU seconds of a step by side and batch, and of an image judged by side: the differences of two short runs."""
-    step, image = {}, {}
-    some = study.validation[:4]
+def probed(study: Study, plan: Plan) -> dict[tuple[str, int], float]:
+    """CPU seconds of a step by side and rows per step: the differences of two short trainings, all one after the other.
+
+    Whole trainings are no measure: hours lie between them, and what else a machine does makes a step dearer.
+    """
+    step = {}
     for side, batches in plan.batches:
         for batch in batches:
-            short, long = (
-                Trial(side, study.images, steps, dict(plan.rates)[side][0], batch, 0) for steps in (_PROBE, 2 * _PROBE)
-            )
-            difference = study.train(long)["seconds"] - study.train(short)["seconds"]
-            step[side, batch] = max(difference, 0.0) / _PROBE
-        image[side] = study.seconds_an_image(long, some)
-    return step, image
+            short, long = (study.train(probe)["cpu_seconds"] for probe in _probes(study, plan, side, batch))
+            step[side, batch] = max(long - short, 0.1) / plan.probe  # they are told to a tenth of a second
+    return step
+
+
+def _probes(study: Study, plan: Plan, side: str, batch: int) -> tuple[Trial, Trial]:
+    rate = dict(plan.rates)[side][0]
+    short, long = (Trial(side, study.images, steps, rate, batch, 0) for steps in (plan.probe, 2 * plan.probe))
+    return short, long
 
 
 def write(study: Study, result: Mapping[str, Any], quick: bool) -> None:

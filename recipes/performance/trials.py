@@ -155,8 +155,10 @@ class Study:
 
     def seconds_an_image(self, trial: Trial, items: Sequence[Item]) -> float:
         """What judging takes once the judge is there, by a few images, asked for the second time."""
-        self.train(trial)
-        judge = open_learnt(trial.side, self._recipe(trial), self.out / "trials" / trial.name / "adapter")
+        adapter = self._folder(trial) / "adapter"
+        if not (self.train(trial) and adapter.is_dir()):  # the recipe brings what it took, and not the adapter
+            self._learn(trial)
+        judge = open_learnt(trial.side, self._recipe(trial), adapter)
         scored(judge, self.build.root, items[:1])
         begun = time.perf_counter()
         scored(judge, self.build.root, items)
@@ -164,15 +166,24 @@ class Study:
 
     def train(self, trial: Trial) -> dict[str, Any]:
         """What a training took: `cpu_seconds` of this process, `rows` and `labels` that it had, images; done once."""
-        folder = self.out / "trials" / trial.name
-        marker = Marker(folder / "trained.json")
-        inputs = fingerprint({}, self._learnt_from, trial.name)
+        marker, inputs = Marker(self._folder(trial) / "trained.json"), self._inputs(trial.name)
         if marker.done(inputs):
             return marker.read()
         if inputs in self._brought:
             return dict(self._brought[inputs]["trained"])
+        return self._learn(trial)
+
+    def _folder(self, trial: Trial) -> Path:
+        return self.out / "trials" / trial.name
+
+    def _inputs(self, *names: str) -> str:
+        return fingerprint({}, self._learnt_from, *names)
+
+    def _learn(self, trial: Trial) -> dict[str, Any]:
         from recipes.training.fine_tuning import fine_tune
 
+        folder = self._folder(trial)
+        marker = Marker(folder / "trained.json")
         begin_folder(folder, marker.path.name)
         recipe, data = self._recipe(trial), self._data
         if trial.images < len(data):
@@ -181,17 +192,16 @@ class Study:
         rows = rows_of(trial.side, recipe, data, self.teacher)
         log = fine_tune(recipe, training_dataset(data, rows, recipe.packing), folder / "adapter", trial.steps)
         took = {key: log[key] for key in ("cpu_seconds", "seconds")}
-        marker.write(
-            inputs, {**asdict(trial), **took, "rows": len(rows), "labels": labels_in(rows), "images": len(data)}
-        )
+        had = {"rows": len(rows), "labels": labels_in(rows), "images": len(data)}
+        marker.write(self._inputs(trial.name), {**asdict(trial), **took, **had})
         return marker.read()
 
     def scores(self, trial: Trial, part: str, items: Sequence[Item]) -> dict[str, float | None]:
         """Overall scores of items by what a training learnt; None for what failed. Judged once."""
         trained = self.train(trial)
-        folder = self.out / "trials" / trial.name
+        folder = self._folder(trial)
         marker = Marker(folder / f"{part}.json")
-        inputs = fingerprint({}, self._learnt_from, trial.name, part, *(item.id for item in items))
+        inputs = self._inputs(trial.name, part, *(item.id for item in items))
         kept: dict[str, float | None]
         known = self._brought.get(trained["inputs"], {}).get(part, {})
         if known.get("inputs") == inputs:
@@ -217,7 +227,7 @@ class Study:
         brought = dict(self._brought)
         for folder in sorted(self.out.glob("trials/*")):
             trained = Marker(folder / "trained.json").read()
-            if trained.get("inputs") == fingerprint({}, self._learnt_from, folder.name):
+            if trained.get("inputs") == self._inputs(folder.name):
                 parts = {part: Marker(folder / f"{part}.json").read() for part in (VALIDATION, HELD_OUT)}
                 brought[trained["inputs"]] = {"trained": trained} | {p: _rounded(s) for p, s in parts.items() if s}
         folder = learning_beside(self.recipe)

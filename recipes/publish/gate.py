@@ -18,7 +18,7 @@ from recipes.hub.repositories import Repositories, Repository, recorded_reposito
 from recipes.publish.base_files import base_files
 from recipes.publish.manifest import MANIFEST, changed, read_manifest
 from recipes.publish.release_record import terms
-from recipes.publish.standing import other_owner, standing
+from recipes.publish.standing import in_the_way
 from recipes.publish.verify import Opening
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
@@ -35,7 +35,6 @@ from t2i_judge.runs.selftest.report import sentence
 from t2i_judge.wording import counted
 
 NEVER_ALLOWED = ("files", "secrets", "changed", "door")  # nobody may decide that these go out
-SIMULATED = "simulated"
 _LISTED = 20
 _HEAD_BYTES = 4096  # in which a pickle shows itself
 
@@ -269,29 +268,9 @@ def _in_the_way(staged: Staged) -> Iterator[Finding]:
         return
     from huggingface_hub import get_token
 
-    hub, release = Hub(staged.namespace, get_token()), staged.record["release"]
-    owner = other_owner(hub, staged.names, release) if any(r.shared for r in staged.pushed) else None
-    for repository in staged.pushed:
-        there = None if owner and repository.shared else standing(hub, repository)
-        if there is None:
-            continue
-        name = repository.id(staged.namespace)
-        if there.foreign:
-            wrong = f"{name} on the Hub is not a release of this kit: it has files, and no such manifest.json"
-            yield Finding("replaces_other", repository.name, wrong, _elsewhere(repository))
-        elif release[SIMULATED] and not there.simulated:
-            wrong = f"{name} on the Hub has real data, and this release is simulated"
-            yield Finding("replaces_real", repository.name, wrong, "push to another namespace, or leave it out (ONLY=)")
-        elif there.recipe != release["recipe"] and not repository.shared:
-            wrong = f"{name} on the Hub is a release of the recipe {there.recipe}"
-            yield Finding("replaces_other", repository.name, wrong, _elsewhere(repository))
-
-
-def _elsewhere(repository: Repository) -> str:
-    """How a release goes round what stands where a repository of it would go."""
-    if repository.shared:
-        return "rename it there, or leave it out (ONLY=)"
-    return "rename it there, or give this one another name (release.repositories in the recipe)"
+    hub = Hub(staged.namespace, get_token())
+    for check, repository, wrong, fix in in_the_way(hub, staged.names, staged.record["release"], staged.pushed):
+        yield Finding(check, repository.name, wrong, fix)
 
 
 def _baseline(staged: Staged) -> Iterator[Finding]:

@@ -17,9 +17,10 @@ from typing import Literal
 
 from recipes.evaluation.judging import held_out, unjudged
 from recipes.hub.client import Hub
+from recipes.hub.repositories import PARTS
 from recipes.publish.preflight_data import look_at
 from recipes.publish.preflight_needs import cost, disk, memory
-from recipes.publish.standing import names_on_hub
+from recipes.publish.standing import SIMULATED, in_the_way, names_on_hub
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.items import read_items
@@ -58,7 +59,8 @@ class Progress:
 class Target:
     """Where a release goes: a namespace (None: nowhere), a token, and the wanted visibility.
 
-    `pushing`: it is pushed now. `commits`: by commits, and not by pull requests, which anybody may open.
+    `pushing`: it is pushed now. `commits`: by commits, and not by pull requests, which anybody may open. `parts`: what
+    of it goes there.
     """
 
     namespace: str | None = None
@@ -66,6 +68,7 @@ class Target:
     private: bool = False
     pushing: bool = True
     commits: bool = True
+    parts: Sequence[str] = PARTS
 
 
 def preflight(recipe: Recipe, progress: Progress, target: Target, allowed: Sequence[str] = ()) -> list[Check]:
@@ -117,7 +120,7 @@ def _licences(recipe: Recipe) -> Iterator[Check]:
 
 
 def _namespace(recipe: Recipe, target: Target) -> Iterator[tuple[str, ...]]:
-    """Whether the token may write there, and whether what stands there has the visibility that is asked for."""
+    """Whether the token may write there, and whether what stands there may be replaced, and is as visible as asked."""
     namespace = target.namespace
     if namespace is None:
         yield "namespace", "None is set: the release is staged here and not pushed"
@@ -136,10 +139,16 @@ def _namespace(recipe: Recipe, target: Target) -> Iterator[tuple[str, ...]]:
         yield "namespace", f"HF_TOKEN is fine-grained and may not write in {namespace}", fix, "error"
         return
     yield "namespace", f"{namespace}: this token may write there"
-    for repository in names_on_hub(recipe, hub) if target.private else ():
+    names = names_on_hub(recipe, hub)
+    for repository in names if target.private else ():
         if (info := hub.info(repository)) is not None and not info.private:
             name, fix = repository.url(namespace), "Make it private on the Hub, or leave out PRIVATE=1"
             yield "namespace", f"{name} is public, but PRIVATE=1 asks for private", fix, "error"
+    terms = recipe.release
+    release = {"recipe": recipe.name, SIMULATED: terms.simulated, "default_judge": terms.default_judge}
+    chosen = [repository for repository in names if repository.part in target.parts]
+    for check, _, wrong, fix in in_the_way(hub, names, release, chosen):
+        yield check, wrong, fix[0].upper() + fix[1:], "error"
 
 
 def _may_write(scope: dict[str, object], namespace: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -103,6 +103,39 @@ def names_on_hub(recipe: Recipe, hub: Hub) -> Repositories:
         if there is not None and there.recipe == recipe.name:
             kept[key] = old
     return replace(names, **kept)
+
+
+def in_the_way(
+    hub: Hub, names: Repositories, release: Mapping[str, Any], chosen: Sequence[Repository]
+) -> Iterator[tuple[str, Repository, str, str]]:
+    """What stands where a release would go: the gate's check, the repository, what is wrong, what to do.
+
+    Args:
+        hub, names, release: as in `other_owner`.
+        chosen: those of `names` that would be pushed.
+    """
+    owner = other_owner(hub, names, release) if any(repository.shared for repository in chosen) else None
+    for repository in chosen:
+        there = None if owner and repository.shared else standing(hub, repository)
+        if there is None:
+            continue
+        name = repository.id(hub.namespace)
+        if there.foreign:
+            wrong = f"{name} on the Hub is not a release of this kit: it has files, and no such manifest.json"
+            yield "replaces_other", repository, wrong, _elsewhere(repository)
+        elif release[SIMULATED] and not there.simulated:
+            wrong = f"{name} on the Hub has real data, and this release is simulated"
+            yield "replaces_real", repository, wrong, "push to another namespace, or leave it out (ONLY=)"
+        elif there.recipe != release["recipe"] and not repository.shared:
+            wrong = f"{name} on the Hub is a release of the recipe {there.recipe}"
+            yield "replaces_other", repository, wrong, _elsewhere(repository)
+
+
+def _elsewhere(repository: Repository) -> str:
+    """How a release goes round what stands where a repository of it would go."""
+    if repository.shared:
+        return "rename it there, or leave it out (ONLY=)"
+    return "rename it there, or give this one another name (release.repositories in the recipe)"
 
 
 def other_owner(hub: Hub, names: Repositories, release: Mapping[str, Any]) -> str | None:

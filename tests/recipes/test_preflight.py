@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from recipes import release
 from recipes.build_dataset import build
 from recipes.distillation.spending import paid
 from recipes.evaluation.judging import further_judges
+from recipes.hub.repositories import PARTS
 from recipes.preflight import main, progress_of
 from recipes.publish.preflight import Check, Progress, Target, asked_for_money, preflight, table
 from recipes.recipe.build_folder import BuildFolder
@@ -215,7 +217,8 @@ def test_a_fine_grained_token_needs_the_right_to_write(place, monkeypatch) -> No
     monkeypatch.setattr("recipes.hub.client.Hub.account", lambda hub: {"auth": {"accessToken": token}})
     assert errors(checks_of(place, namespace="me", token="hf_x")) == {"namespace"}
     scoped["permissions"] = ["repo.content.read", "repo.write"]
-    assert not errors(checks_of(place, namespace="me", token="hf_x"))
+    with loopback(place / "hub"):
+        assert not errors(checks_of(place, namespace="me", token="hf_me"))
 
 
 def test_a_public_repository_where_private_is_asked(place) -> None:
@@ -226,6 +229,24 @@ def test_a_public_repository_where_private_is_asked(place) -> None:
         assert not errors(checks_of(place, namespace="me", token="hf_me"))
         found = checks_of(place, namespace="me", token="hf_me", private=True)
     assert ["is public" in c.finding for c in found if c.level == "error"] == [True]
+
+
+def test_what_somebody_else_filled_is_said_before_anything_is_trained(place) -> None:
+    from huggingface_hub import HfApi
+
+    recipe, progress = load_recipe(place / "recipe.yaml"), Progress()
+    with loopback(place / "hub") as hub:
+        api = HfApi(endpoint=hub.endpoint, token="hf_me")
+        api.create_repo("me/t2i-judge-mine")
+        assert not errors(checks_of(place, namespace="me", token="hf_me"))
+        api.upload_file(path_or_fileobj=b"mine", path_in_repo="model.bin", repo_id="me/t2i-judge-mine")
+        found = checks_of(place, namespace="me", token="hf_me")
+        target = Target("me", "hf_me", parts=("dataset",))
+        assert not errors(preflight(recipe, progress, target)), "it is not pushed there"
+        assert not errors(preflight(recipe, progress, replace(target, parts=PARTS), ("replaces_other",)))
+    [check] = [check for check in found if check.level == "error"]
+    assert check.name == "replaces_other" and "me/t2i-judge-mine" in check.finding
+    assert check.fix.startswith("Rename it there")
 
 
 def test_memory_and_disk(place, monkeypatch) -> None:
