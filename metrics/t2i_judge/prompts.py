@@ -34,6 +34,9 @@ AFTER_ANSWERS: dict[str, str] = {
     "summarise": "Prompt: {prompt}\n{answers}\nSummarise {aspect}, score 0-9:",
     "summarise_overall": "Prompt: {prompt}\n{answers}\nSummarise overall, score 0-9:",
 }
+# Behind an answer that is told: whether it is what was expected, as the student's own score of it says.
+AS_EXPECTED = ", as expected"
+NOT_AS_EXPECTED = ", not as expected"
 DIRECT = "Prompt: {prompt}\nRate this image 0-9:"  # the student of the direct baseline: one question, one level
 DIRECT_AXIS = "Prompt: {prompt}\nRate {aspect} 0-9:"  # and one more for each axis of a personalised image
 # Personalised generation: the reference is the "subject", whose traits are in its picture and not in the prompt.
@@ -133,7 +136,7 @@ def version(templates: Iterable[str], beside: Iterable[Any], first: str) -> str:
 def student_hash(personalised: bool, answers_first: bool = False) -> str:
     """The version of what a student is asked; what only some are asked counts for those alone."""
     templates = [*STUDENT.values(), *([DECOMPOSE_PERSONALISED] if personalised else [])]
-    templates += AFTER_ANSWERS.values() if answers_first else ()
+    templates += [*AFTER_ANSWERS.values(), AS_EXPECTED, NOT_AS_EXPECTED] if answers_first else []
     return version(templates, (NOTHING_EXPECTED, SUMMARY_SCORE), "b05245a06715")
 
 
@@ -191,7 +194,7 @@ def student_prompt(
     """The student's user turn for a sub-task; `question` for answer/explain/score, `prompt` and `aspect` otherwise.
 
     `personalised` asks for questions about a subject and its reference, too (decompose only). `answers` are what the
-    student said before it explains or sums up: one, or the `answered` lines; None for one that is not told.
+    student said before it explains or sums up: one, or the lines of all; None for a student that is not told.
 
     The texts are inserted as they are and only once, so braces or template names inside a prompt change nothing.
     """
@@ -203,18 +206,17 @@ def student_prompt(
     return template.format(question=text, expected=expected, prompt=prompt, aspect=aspect, answers=answers)
 
 
-def answered(answers: Mapping[Question, str | None], aspect: str = OVERALL) -> str:
+def told_answer(question: Question, answer: str | None, matches: bool | None) -> str:
+    """An answer as the student itself is told it, in one line."""
+    text = " ".join((answer or "").split()) or NOTHING_EXPECTED
+    if question.expected is None or matches is None:
+        return text
+    return text + (AS_EXPECTED if matches else NOT_AS_EXPECTED)
+
+
+def told_answers(told: Mapping[Question, str], aspect: str = OVERALL) -> str:
     """What was answered, a line for each question about `aspect`, or about anything for `OVERALL`."""
-    return "\n".join(
-        f"{question.text} {one_line(answer)}"
-        for question, answer in answers.items()
-        if aspect in (OVERALL, question.aspect)
-    )
-
-
-def one_line(answer: str | None) -> str:
-    """An answer as it is told to the student itself."""
-    return " ".join((answer or "").split()) or NOTHING_EXPECTED
+    return "\n".join(f"{q.text} {answer}" for q, answer in told.items() if aspect in (OVERALL, q.aspect))
 
 
 def inside(text: str) -> str:

@@ -18,7 +18,7 @@ from recipes.recipe.items import TRAIN, Item
 from t2i_judge.decompose import to_lines
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
-from t2i_judge.prompts import SUMMARY_SCORE, answered, one_line, score_to_level, student_prompt
+from t2i_judge.prompts import SUMMARY_SCORE, score_to_level, student_prompt, told_answer, told_answers
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status, count_statuses
 from t2i_judge.scoring import aspects_of
 
@@ -104,7 +104,7 @@ def _about_question(question: Question, answer: Answer, answers_first: bool) -> 
     if answer.text:
         yield _sample("answer", student_prompt("answer", question), answer.text)
     if answer.explanation:
-        told = one_line(answer.text) if answers_first else None
+        told = told_answer(question, answer.text, answer.matches) if answers_first else None
         yield _sample("explain", student_prompt("explain", question, answers=told), answer.explanation)
     if answer.score is not None:
         yield _sample("score", student_prompt("score", question), score_to_level(answer.score))
@@ -112,13 +112,16 @@ def _about_question(question: Question, answer: Answer, answers_first: bool) -> 
 
 def _summaries(judgement: Judgement, answers_first: bool) -> Iterator[Sample]:
     """What the teacher wrote about each aspect and the whole, with its own score for it."""
-    answers = dict(zip(judgement.questions, (answer.text for answer in judgement.answers), strict=True))
+    answers = {
+        question: told_answer(question, answer.text, answer.matches)
+        for question, answer in zip(judgement.questions, judgement.answers, strict=True)
+    }
     for aspect in (*aspects_of(judgement.questions), OVERALL):
         text, score = judgement.summary_texts.get(aspect), judgement.summary_scores.get(aspect)
         if text and score is not None:
             task = "summarise_overall" if aspect == OVERALL else "summarise"
             target = f"{text}{SUMMARY_SCORE}{score_to_level(score)}"
-            told = answered(answers, aspect) if answers_first else None
+            told = told_answers(answers, aspect) if answers_first else None
             yield _sample(task, student_prompt(task, prompt=judgement.prompt, aspect=aspect, answers=told), target)
 
 

@@ -96,6 +96,8 @@ ASKED = ("DIRECT_STUDENT_HASH", "TEACHER_HASH", "STAGED_HASH", "DIRECT_HASH", "P
 SENT = {
     "STUDENT": {*STUDENTS},
     "AFTER_ANSWERS": {"answers first"},
+    "AS_EXPECTED": {"answers first"},
+    "NOT_AS_EXPECTED": {"answers first"},
     "DECOMPOSE_PERSONALISED": {"personalised"},
     "NOTHING_EXPECTED": {*STUDENTS},
     "SUMMARY_SCORE": {*STUDENTS},

@@ -25,11 +25,11 @@ from ..prompts import (
     LEVELS,
     NO_REFERENCE,
     SUMMARY_SCORE,
-    answered,
     level_to_score,
-    one_line,
     student_hash,
     student_prompt,
+    told_answer,
+    told_answers,
     wants_reference,
 )
 from ..records import OVERALL, SCORE_RANGE, Answer, JudgeInfo, Judgement, Question, Status, Usage
@@ -145,7 +145,7 @@ class OneForwardJudge(LevelJudge):
         if not (explain and self.answers_first):
             return readings
         sound = [number for number, read in enumerate(readings) if not isinstance(read, Failure)]
-        told = [_words_about(items[number], _answers(items[number], readings[number])) for number in sound]
+        told = [_words_about(items[number], self._told(items[number], readings[number])) for number in sound]
         asked = [Asked(items[number].images, turns) for number, turns in zip(sound, told, strict=True)]
         for number, words in zip(sound, read_safely(self.model, asked), strict=True):
             readings[number] = words if isinstance(words, Failure) else readings[number] | words
@@ -157,6 +157,14 @@ class OneForwardJudge(LevelJudge):
         expected = item.wanted.get(question.id, question.expected)
         says = None if isinstance(expected, Failure) else expected
         return Turn("score", question.id, student_prompt("answer", question), says=says)
+
+    def _told(self, item: Loaded, readings: Readings) -> dict[Question, str]:
+        """Its answers as it is told them, each with whether that is what was expected, as its own score says."""
+        told = {}
+        for question in item.questions or ():
+            matches = self._scored(item, question, readings["score", question.id]).matches
+            told[question] = told_answer(question, readings["answer", question.id].text, matches)
+        return told
 
     def _judgement(self, item: Loaded, readings: Readings, usage: Usage) -> Judgement:
         questions = item.questions or ()
@@ -204,25 +212,21 @@ class OneForwardJudge(LevelJudge):
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
 
 
-def _words_about(item: Loaded, answers: Mapping[Question, str | None] | None = None) -> list[Turn]:
+def _words_about(item: Loaded, answers: Mapping[Question, str] | None = None) -> list[Turn]:
     """The turns that explain and sum up, told the answers where there are any."""
 
     def told(aspect: str) -> str | None:
-        return None if answers is None else answered(answers, aspect)
+        return None if answers is None else told_answers(answers, aspect)
 
     turns = []
     for question in item.questions or ():
-        answer = None if answers is None else one_line(answers[question])
-        turns.append(Turn("explain", question.id, student_prompt("explain", question, answers=answer), write=True))
+        text = student_prompt("explain", question, answers=None if answers is None else answers[question])
+        turns.append(Turn("explain", question.id, text, write=True))
     for aspect in asked_aspects(item.questions or ()):
         text = student_prompt("summarise", prompt=item.prompt, aspect=aspect, answers=told(aspect))
         turns.append(Turn("summarise", aspect, text, write=True))
     text = student_prompt("summarise_overall", prompt=item.prompt, answers=told(OVERALL))
     return [*turns, Turn("summarise", OVERALL, text, write=True)]
-
-
-def _answers(item: Loaded, readings: Readings) -> dict[Question, str | None]:
-    return {question: readings["answer", question.id].text for question in item.questions or ()}
 
 
 def _lonely(item: Loaded) -> Loaded:

@@ -286,7 +286,9 @@ def test_a_student_that_answers_first_is_told_its_answers_before_it_explains_and
     first, second = asked[1:]
     assert {task for task, _ in first} == {"score", "answer"}
     assert {task for task, _ in second} == {"explain", "summarise"}
-    answers = [" ".join(answer.text.split()) or "-" for answer in told.answers]
+    verdicts = {True: ", as expected", False: ", not as expected", None: ""}
+    answers = [(" ".join(answer.text.split()) or "-") + verdicts[answer.matches] for answer in told.answers]
+    assert told.answers[1].matches is None and told.answers[2].matches is not None
     lines = [f"{question.text} {answer}" for question, answer in zip(QUESTIONS, answers, strict=True)]
     assert second["explain", "q3"] == f"What color is the cat?\nExpected: black\nAnswer: {answers[2]}\nExplain:"
     assert second["summarise", "intrinsic"] == (

@@ -21,7 +21,8 @@ from recipes.recipe.config import load_recipe
 from recipes.recipe.items import Item, read_items
 from recipes.recipe.sections import T2IEvalData
 from t2i_judge.errors import UserError
-from t2i_judge.records import Status
+from t2i_judge.prompts import told_answer
+from t2i_judge.records import Question, Status
 
 LABELS = {
     "Structure Information": {
@@ -102,13 +103,30 @@ def test_a_student_that_answers_first_learns_from_the_teachers_answers() -> None
     beside = {(sample["task"], sample["answer"]): sample["question"] for sample in samples_of(judgement)}
     changed = {key for key in asked if asked[key] != beside[key]}
     assert {task for task, _ in changed} == {"explain", "summarise", "summarise_overall"}
-    answers = dict(zip(judgement.questions, (answer.text for answer in judgement.answers), strict=True))
+    answers = {
+        q: told_answer(q, a.text, a.matches) for q, a in zip(judgement.questions, judgement.answers, strict=True)
+    }
     for (task, _), text in asked.items():
         if task == "explain":
             [question] = [question for question in answers if text.startswith(question.text)]
-            assert f"\nAnswer: {answers[question] or '-'}\n" in text
+            assert f"\nAnswer: {answers[question]}\n" in text
         if task == "summarise_overall":
-            assert text.splitlines()[1:-1] == [f"{q.text} {answer or '-'}" for q, answer in answers.items()]
+            assert text.splitlines()[1:-1] == [f"{q.text} {answer}" for q, answer in answers.items()]
+
+
+@pytest.mark.parametrize(
+    ("expected", "answer", "matches", "told"),
+    [
+        ("red", "blue", False, "blue, not as expected"),
+        ("red", "red\nor so", True, "red or so, as expected"),
+        ("red", None, False, "-, not as expected"),
+        ("red", "red", None, "red"),
+        (None, "clearly noisy", None, "clearly noisy"),
+    ],
+)
+def test_an_answer_is_told_with_whether_it_was_expected(expected, answer, matches, told) -> None:
+    question = Question("q1", "intrinsic", ("cat",), "What color is the cat?", expected)
+    assert told_answer(question, answer, matches) == told
 
 
 @pytest.mark.parametrize("name", ["../x.png", "{}/x.png", "link.png", "folder/x.png"])
