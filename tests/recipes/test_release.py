@@ -174,7 +174,7 @@ def test_the_table_fits_80_columns_and_leaves_nothing_out() -> None:
 
 def test_cleaning_keeps_what_was_paid_for_and_what_people_said(tmp_path: Path) -> None:
     def cleaned(*words: str) -> tuple[str, set[str]]:
-        call = ["make", "-f", str(ROOT / "Makefile"), "clean", *words]
+        call = ["make", "--no-print-directory", "-f", str(ROOT / "Makefile"), "clean", *words]
         run = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True)
         files = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
         return run.stdout, files

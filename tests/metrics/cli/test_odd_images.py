@@ -137,7 +137,7 @@ def test_a_folder_is_scored_without_a_table_and_by_several_columns(tmp_path, cap
     assert "no column 'modle'. The nearest is 'model'" in capsys.readouterr().err
     picture(9).save(folder / "m0" / "0.png")  # another picture under the same name
     assert main(arguments) == 2
-    assert "is the folder of another run. source was" in capsys.readouterr().err
+    assert "is the folder of another run. sha256 of source was" in capsys.readouterr().err
 
 
 @needs_embedded_judge
