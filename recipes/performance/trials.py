@@ -155,10 +155,7 @@ class Study:
 
     def seconds_an_image(self, trial: Trial, items: Sequence[Item]) -> float:
         """What judging takes once the judge is there, by a few images, asked for the second time."""
-        adapter = self._folder(trial) / "adapter"
-        if not (self.train(trial) and adapter.is_dir()):  # the recipe brings what it took, and not the adapter
-            self._learn(trial)
-        judge = open_learnt(trial.side, self._recipe(trial), adapter)
+        judge = open_learnt(trial.side, self._recipe(trial), self._adapter(trial))
         scored(judge, self.build.root, items[:1])
         begun = time.perf_counter()
         scored(judge, self.build.root, items)
@@ -166,12 +163,21 @@ class Study:
 
     def train(self, trial: Trial) -> dict[str, Any]:
         """What a training took: `cpu_seconds` of this process, `rows` and `labels` that it had, images; done once."""
-        marker, inputs = Marker(self._folder(trial) / "trained.json"), self._inputs(trial.name)
-        if marker.done(inputs):
-            return marker.read()
-        if inputs in self._brought:
-            return dict(self._brought[inputs]["trained"])
-        return self._learn(trial)
+        brought = self._brought_of(trial)
+        return dict(brought["trained"]) if brought else Marker(self._adapter(trial).with_name("trained.json")).read()
+
+    def _adapter(self, trial: Trial) -> Path:
+        """What was learnt here: the recipe brings what a training took and its scores, and no adapter."""
+        if not self._is_learnt(trial):
+            self._learn(trial)
+        return self._folder(trial) / "adapter"
+
+    def _is_learnt(self, trial: Trial) -> bool:
+        return Marker(self._folder(trial) / "trained.json").done(self._inputs(trial.name))
+
+    def _brought_of(self, trial: Trial) -> dict[str, Any]:
+        """What the recipe brings of a training, as long as it was not made here."""
+        return {} if self._is_learnt(trial) else self._brought.get(self._inputs(trial.name), {})
 
     def _folder(self, trial: Trial) -> Path:
         return self.out / "trials" / trial.name
@@ -179,7 +185,7 @@ class Study:
     def _inputs(self, *names: str) -> str:
         return fingerprint({}, self._learnt_from, *names)
 
-    def _learn(self, trial: Trial) -> dict[str, Any]:
+    def _learn(self, trial: Trial) -> None:
         from recipes.training.fine_tuning import fine_tune
 
         folder = self._folder(trial)
@@ -194,22 +200,18 @@ class Study:
         took = {key: log[key] for key in ("cpu_seconds", "seconds")}
         had = {"rows": len(rows), "labels": labels_in(rows), "images": len(data)}
         marker.write(self._inputs(trial.name), {**asdict(trial), **took, **had})
-        return marker.read()
 
     def scores(self, trial: Trial, part: str, items: Sequence[Item]) -> dict[str, float | None]:
         """Overall scores of items by what a training learnt; None for what failed. Judged once."""
-        trained = self.train(trial)
-        folder = self._folder(trial)
-        marker = Marker(folder / f"{part}.json")
+        marker = Marker(self._folder(trial) / f"{part}.json")
         inputs = self._inputs(trial.name, part, *(item.id for item in items))
-        kept: dict[str, float | None]
-        known = self._brought.get(trained["inputs"], {}).get(part, {})
-        if known.get("inputs") == inputs:
-            return dict(zip((item.id for item in items), known["scores"], strict=True))
-        if not marker.done(inputs):
-            judge = open_learnt(trial.side, self._recipe(trial), folder / "adapter")
+        brought = self._brought_of(trial).get(part, {})
+        if brought.get("inputs") == inputs:
+            return dict(zip((item.id for item in items), brought["scores"], strict=True))
+        if not (self._is_learnt(trial) and marker.done(inputs)):
+            judge = open_learnt(trial.side, self._recipe(trial), self._adapter(trial))
             marker.write(inputs, {"scores": scored(judge, self.build.root, items)})
-        kept = marker.read()["scores"]
+        kept: dict[str, float | None] = marker.read()["scores"]
         return kept
 
     @cached_property

@@ -153,12 +153,14 @@ def test_trainings_are_kept_beside_the_recipe_also_of_a_run_that_ends_early(buil
     assert list(found) == list(scores)
     assert list(found.values())[:3] == [0.0, None, 0.6667]
 
-    def judges(*_):
-        raise AssertionError("it judges")
+    def learns(*_):
+        raise AssertionError("it learns")
 
-    monkeypatch.setattr("recipes.performance.trials.open_learnt", judges)
-    with pytest.raises(AssertionError, match="it judges"):
-        elsewhere.scores(trial, "held_out", elsewhere.items[:-1])
+    with monkeypatch.context() as brought:  # what it brings are scores, and no adapter that could judge
+        brought.setattr(Study, "_learn", learns)
+        for part, items in (("held_out", elsewhere.items[:-1]), ("validation", elsewhere.validation)):
+            with pytest.raises(AssertionError, match="it learns"):
+                elsewhere.scores(trial, part, items)
     assert len((tmp_path / recipe.name / "learning" / "trials.jsonl").read_text().splitlines()) == 1
     elsewhere.keep("fair")
     assert elsewhere._brought == Study(recipe, BuildFolder(build), tmp_path)._brought, "what is known stays"
