@@ -344,13 +344,19 @@ CHANGED_BESIDE = {
 }
 
 
+def begun_with_a_folder(finished: Path, tmp_path: Path, options: dict | None = None, **how: int) -> tuple[Path, Run]:
+    """A copy of the embedded judge, and a run of it that has begun."""
+    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
+    (tmp_path / "out").mkdir()
+    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", options or {}, tmp_path / "out", **how)
+    run.begin()
+    return judge, run
+
+
 @pytest.mark.parametrize("change", CHANGED_BESIDE)
 def test_what_the_revision_of_a_judge_in_a_folder_does_not_tell_makes_another_run(finished, tmp_path, change):
     """Scores over the old base and the new one stood in one mean, under one revision."""
-    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
-    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", {}, tmp_path / "out")
-    (tmp_path / "out").mkdir()
-    run.begin()
+    judge, run = begun_with_a_folder(finished, tmp_path)
     run.do(*next(run.shards()), run.load_judge())
     card = json.loads((judge / "judge.json").read_text())
     measured = {**card, "name": "mine", "report": {"n": 5}, "calibration": {"kind": "linear"}, "personalised": False}
@@ -378,10 +384,7 @@ DECIDED = {
 @pytest.mark.parametrize("change", DECIDED)
 def test_a_judge_json_that_decides_otherwise_makes_another_run(finished, tmp_path, change):
     """One folder of results had scores of float32 and of bfloat16, and no word was said."""
-    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
-    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", {}, tmp_path / "out", size=2)
-    (tmp_path / "out").mkdir()
-    run.begin()
+    judge, run = begun_with_a_folder(finished, tmp_path, size=2)
     loaded = run.load_judge()
     run.do(*next(run.shards()), loaded)
     known, card = json.loads((run.out / "run.json").read_text()), json.loads((judge / "judge.json").read_text())
@@ -394,11 +397,7 @@ def test_a_judge_json_that_decides_otherwise_makes_another_run(finished, tmp_pat
 
 
 def test_what_an_option_says_is_not_judge_json_s_to_decide(finished, tmp_path):
-    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
-    options = {"mode": "greedy", "dtype": "float32"}
-    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", options, tmp_path / "out")
-    (tmp_path / "out").mkdir()
-    run.begin()
+    judge, run = begun_with_a_folder(finished, tmp_path, {"mode": "greedy", "dtype": "float32"})
     card = json.loads((judge / "judge.json").read_text())
     (judge / "judge.json").write_text(json.dumps({**card, "mode": "expected", "dtype": "bfloat16"}))
     run.begin()
@@ -407,10 +406,7 @@ def test_what_an_option_says_is_not_judge_json_s_to_decide(finished, tmp_path):
 @pytest.mark.parametrize("other", ["another mode", "other weights", "other weights in another mode"])
 def test_a_judge_trained_again_in_its_folder_judges_again(finished, tmp_path, other):
     """Its lines tell that they are of other weights, whatever its judge.json says now: nothing of it is refused."""
-    judge = shutil.copytree(EMBEDDED, tmp_path / "judge")
-    run = Run(str(finished / "t.jsonl"), Columns(), f"hf:{judge}", {}, tmp_path / "out")
-    (tmp_path / "out").mkdir()
-    run.begin()
+    judge, run = begun_with_a_folder(finished, tmp_path)
     run.do(*next(run.shards()), run.load_judge())
     card = json.loads((judge / "judge.json").read_text())
     if "weights" in other:
