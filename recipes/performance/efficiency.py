@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from recipes.performance.fair import STEPS, Setting, kept, parser, study_of
+from recipes.performance.fair import STEPS, kept, parser, study_of
 from recipes.performance.learners import DECOMPOSED, DIRECT
 from recipes.performance.learning_figures import figures, table
-from recipes.performance.trials import Study, Trial
+from recipes.performance.trials import Setting, Study, Trial
 from recipes.recipe.markers import Marker
 from t2i_judge.errors import UserError
 from t2i_judge.files import open_new, write_atomic
@@ -73,9 +73,8 @@ def cost(study: Study, plan: Plan) -> str:
     """What `efficiency` takes, from a few steps of each side."""
     seconds, trainings = 0.0, 0
     for side, setting in settings(study, plan.steps).items():
-        short, long = (Trial(side, study.images, steps, *setting, 0) for steps in (4, 8))
-        step = max(study.train(long)["seconds"] - study.train(short)["seconds"], 0.0) / 4
-        image = study.seconds_an_image(long, study.validation[:4])
+        step = study.seconds_a_step(side, setting)
+        image = study.seconds_an_image(study.probes(side, setting)[1], study.validation[:4])
         each = plan.steps * (1.25 + len(plan.seeds) - 1) * step
         judged = 2 * len(study.validation) + len(plan.seeds) * len(study.items)
         seconds += len(plan.sizes(study)) * (each + judged * image)

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from recipes.evaluation.learning import learning_beside
 from recipes.performance.learners import DECOMPOSED, DIRECT, RATIONALE, SIDES
 from recipes.performance.learning_figures import figures, table
-from recipes.performance.trials import Study, Trial
+from recipes.performance.trials import PROBE, Setting, Study, Trial
 from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
@@ -38,7 +38,6 @@ from t2i_judge.runs.locks import held
 from t2i_judge.terminal import Parser
 
 STEPS, CPU = "same steps", "same CPU time"
-Setting = tuple[float, int]  # learning rate, rows per step
 T = TypeVar("T")
 BySide = tuple[tuple[str, tuple[T, ...]], ...]
 
@@ -59,7 +58,7 @@ class Plan:
     rates: BySide[float] = ((DECOMPOSED, (2e-4, 3e-4, 5e-4)), *((side, (2.5e-4, 5e-4, 1e-3)) for side in SIDES[1:]))
     batches: BySide[int] = ((DECOMPOSED, (1, 2)), (DIRECT, (4, 16)), (RATIONALE, (4, 16)))
     seeds: tuple[int, ...] = (1, 2, 3)
-    probe: int = 40
+    probe: int = PROBE
 
     def settings(self, side: str) -> list[Setting]:
         """What is chosen from."""
@@ -115,28 +114,19 @@ def cost(study: Study, plan: Plan) -> str:
         trainings += len(settings) + more + again
         reported = len(plan.seeds) * (1 if side == DECOMPOSED else 2)
         judged = (len(settings) + again) * len(study.validation) + reported * len(study.items)
-        probe = _probes(study, plan, side, plan.settings(side)[0][1])[1]
+        probe = study.probes(side, plan.settings(side)[0], plan.probe)[1]
         seconds += judged * study.seconds_an_image(probe, study.validation[:4])
     return f"fair: {trainings} trainings, about {seconds / 3600:.1f} hours of one core"
 
 
 def probed(study: Study, plan: Plan) -> dict[tuple[str, int], float]:
-    """CPU seconds of a step by side and rows per step: the differences of two short trainings, all one after the other.
+    """CPU seconds of a step by side and rows per step, from short trainings that follow each other.
 
     Whole trainings are no measure: hours lie between them, and what else a machine does makes a step dearer.
     """
-    step = {}
-    for side, batches in plan.batches:
-        for batch in batches:
-            short, long = (study.train(probe)["cpu_seconds"] for probe in _probes(study, plan, side, batch))
-            step[side, batch] = max(long - short, 0.1) / plan.probe  # they are told to a tenth of a second
-    return step
-
-
-def _probes(study: Study, plan: Plan, side: str, batch: int) -> tuple[Trial, Trial]:
-    rate = dict(plan.rates)[side][0]
-    short, long = (Trial(side, study.images, steps, rate, batch, 0) for steps in (plan.probe, 2 * plan.probe))
-    return short, long
+    rates = dict(plan.rates)
+    settings = [(side, (rates[side][0], batch)) for side, batches in plan.batches for batch in batches]
+    return {(side, setting[1]): study.seconds_a_step(side, setting, plan.probe) for side, setting in settings}
 
 
 def write(study: Study, result: Mapping[str, Any], quick: bool) -> None:

@@ -39,6 +39,8 @@ from t2i_judge.wording import counted
 
 VALIDATION, HELD_OUT = "validation", "held_out"
 TRIALS = "trials.jsonl"
+PROBE = 40  # steps of the shorter of two trainings that tell what a step takes
+Setting = tuple[float, int]  # learning rate, rows per step
 _SHARE = 10  # one training prompt in so many is kept from every side, to choose learning rate and batch by
 
 
@@ -152,6 +154,15 @@ class Study:
         taught = as_floats([self.teacher[item.id].scores.get(OVERALL) for item in self.validation])
         rho = COEFFICIENTS["spearman"](judged, taught).value
         return -1.0 if rho is None else rho * float(np.mean(~np.isnan(judged)))
+
+    def seconds_a_step(self, side: str, setting: Setting, steps: int = PROBE) -> float:
+        """CPU seconds of an optimizer step: the difference of two trainings, of so many steps and twice as many."""
+        short, long = (self.train(probe)["cpu_seconds"] for probe in self.probes(side, setting, steps))
+        return max(long - short, 0.1) / steps  # they are told to a tenth of a second
+
+    def probes(self, side: str, setting: Setting, steps: int = PROBE) -> tuple[Trial, Trial]:
+        """The short trainings behind `seconds_a_step`."""
+        return Trial(side, self.images, steps, *setting, 0), Trial(side, self.images, 2 * steps, *setting, 0)
 
     def seconds_an_image(self, trial: Trial, items: Sequence[Item]) -> float:
         """What judging takes once the judge is there, by a few images, asked for the second time."""
