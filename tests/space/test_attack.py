@@ -43,7 +43,7 @@ def app(desk, tmp_path_factory):
     demo = build(desk, None, AnnotationStore(FolderShelf(tmp_path_factory.mktemp("annotations"))))
     demo.launch(server_name="127.0.0.1", prevent_thread_lock=True, **launch_options())
     grace, files_module.GRACE = files_module.GRACE, 0.2
-    decoders, uploads._DECODERS = uploads._DECODERS, Decoders(DECODERS, seconds=1.0)
+    decoders, uploads._DECODERS = uploads._DECODERS, Decoders(DECODERS, seconds=0.3)
     yield demo
     files_module.GRACE = grace
     uploads._DECODERS.close()

@@ -168,7 +168,7 @@ def test_isolated_images_score_as_others_and_a_slow_one_ends(tmp_path, monkeypat
     (tmp_path / "2.jpg").write_bytes(progressive(scans=53, size=(7000, 7000)))
     rows = [{"prompt": "a red cube", "image": name} for name in ("0.png", "2.jpg", "1.png")]
     (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr(shards, "apart", partial(shards.apart, seconds=1.0))
+    monkeypatch.setattr(shards, "apart", partial(shards.apart, seconds=0.3))
     command = ["score", str(tmp_path / "table.jsonl"), "--judge", "tiny", "--limit"]
     assert main([*command, "3", "--out", str(tmp_path / "apart"), "--isolate-images"]) == 1
     assert main([*command, "1", "--out", str(tmp_path / "here")]) == 1

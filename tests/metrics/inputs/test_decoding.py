@@ -24,7 +24,7 @@ LIMITS = ImageLimits()
 
 @pytest.fixture(scope="module")
 def decoders():
-    decoders = Decoders(2, seconds=1.0)
+    decoders = Decoders(2, seconds=0.3)
     yield decoders
     decoders.close()
 
