@@ -14,13 +14,25 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..prompts import LEVELS
 from .chats import Chats, encode
-from .packing import IGNORED, PADDING, Group, Packed, backbone_of, enable_shared_prefix, model_positions, pack
+from .drafting import MOST, Drafts
+from .packing import (
+    IGNORED,
+    PADDING,
+    Group,
+    Packed,
+    backbone_of,
+    enable_shared_prefix,
+    has_window,
+    model_positions,
+    pack,
+)
 from .templates import tried
 
 if TYPE_CHECKING:
     import torch
 
 _LONGEST = 8192
+_TOGETHER = 128  # tokens of a step, drafts included: about as many cost little more than one
 
 
 @dataclass(frozen=True)
@@ -94,6 +106,7 @@ class _Place:
         tokens_read: of the turn.
         position: of the token that was written last.
         tokens, finished: what has been written so far, and whether that is all.
+        trusted: tokens of its next draft, at most: few where the last one was wrong.
     """
 
     item: int
@@ -106,6 +119,11 @@ class _Place:
     position: int = 0
     tokens: list[int] = field(default_factory=list)
     finished: bool = False
+    trusted: int = 0
+
+    def writes(self, limit: int) -> bool:
+        """Whether there is more to write."""
+        return bool(self.tokens) and not self.finished and len(self.tokens) < limit
 
 
 class LocalModel:
@@ -126,6 +144,8 @@ class LocalModel:
         self.backbone = backbone_of(model)
         self.head = self.backbone_owner.get_output_embeddings()
         self.level_ids = _level_ids(processor)
+        self._drafts = Drafts()
+        self._longest_draft = 0 if has_window(self.backbone) else MOST  # a window counts columns, the wrong ones too
         self.stop_ids = _stop_ids(processor.tokenizer, self.backbone_owner.generation_config)
 
     @property
@@ -205,7 +225,7 @@ class LocalModel:
         if positions.ndim == 3:  # M-RoPE: text has the same position in all three dimensions
             positions = positions[0]
         for place, token in zip(places, tokens, strict=True):
-            place.position = int(positions[place.row, place.column])
+            place.position, place.trusted = int(positions[place.row, place.column]), self._longest_draft
             self._append(place, token)
 
     def _likelihoods(
@@ -238,14 +258,17 @@ class LocalModel:
         elif not place.finished:
             place.tokens.append(token)
             place.position += 1
+            self._drafts.note(place.tokens)
 
     def _write(self, places: Sequence[_Place], inputs: dict[str, Any], cache: Any, limit: int) -> None:
-        """Continue all of them token by token until each has finished, or has `limit` tokens.
+        """Continue all of them until each has finished, or has `limit` tokens.
 
-        The cache of the forward pass is written on: a step feeds one token for every place of a row at once, side by
-        side, behind everything that the row holds. Segment and prefix ids keep them apart, as they did when the turns
-        were read: a new token sees the turn it continues, the tokens written for that turn, and its prefix, whatever
-        column they stand in. So the cache is never copied for a turn, and all turns of an image together cost one step.
+        The cache of the forward pass is written on: a step feeds the last token of every place of a row at once, side
+        by side, behind everything that the row holds, and behind each a draft of what may come next (see `drafting`).
+        Segment and prefix ids keep them apart, as they did when the turns were read: a new token sees the turn it
+        continues, the tokens written for that turn, and its prefix, whatever column they stand in. So the cache is
+        never copied for a turn, all turns of an image together cost one step, and where a draft is not what the model
+        chooses, its columns become padding.
         """
         import torch
 
@@ -256,8 +279,8 @@ class LocalModel:
         slots = _slots(places, len(segments))
         device, pad = segments.device, self.processor.tokenizer.pad_token_id
         seen = segments  # of every column in the cache, whose segment it is: what the mask is made from
-        for _ in range(limit - 1):
-            live = [row for row, members in enumerate(slots) if any(p and not p.finished for p in members)]
+        while True:
+            live = [row for row, members in enumerate(slots) if any(p and p.writes(limit) for p in members)]
             if not live:
                 return
             # Rows that have finished would be carried along to the longest. Selecting copies the cache, so it pays only
@@ -265,23 +288,44 @@ class LocalModel:
             if 2 * len(live) <= len(slots):
                 cache.batch_select_indices(torch.tensor(live, device=device))
                 slots, seen = [slots[row] for row in live], seen[live]
-            step = [[_step(place, pad) for place in row] for row in slots]
-            ids, positions, own, prefix = torch.tensor(step, device=device).unbind(-1)
+            most = _TOGETHER // sum(map(len, slots)) - 1
+            fed = [[self._fed(place, limit, most) for place in row] for row in slots]
+            width = max(len(tokens) for row in fed for tokens in row)
+            step = [[_step(*pair, width, pad) for pair in zip(row, tokens)] for row, tokens in zip(slots, fed)]
+            ids, positions, own, prefix = torch.tensor(step, device=device).flatten(1, 2).unbind(-1)
             # A finished place feeds padding, whose segment id nothing looks at; its columns stay in the cache unseen.
-            seen = torch.cat([seen, own], dim=1)
             hidden = self.backbone(
                 input_ids=ids,
                 position_ids=positions,
-                segment_ids=seen,
+                segment_ids=torch.cat([seen, own], dim=1),
                 prefix_ids=prefix,
                 past_key_values=cache,
                 use_cache=True,
             ).last_hidden_state
-            chosen = self.head(hidden).argmax(-1).tolist()
-            for row, tokens in zip(slots, chosen, strict=True):
-                for place, token in zip(row, tokens, strict=True):
-                    if place is not None:
-                        self._append(place, token)
+            chosen = self.head(hidden).argmax(-1).unflatten(1, (-1, width)).tolist()
+            right = [[self._accept(*place) for place in zip(*row)] for row in zip(slots, fed, chosen)]
+            wrong = torch.arange(width, device=device) >= torch.tensor(right, device=device)[..., None]
+            seen = torch.cat([seen, own.masked_fill(wrong.flatten(1), PADDING)], dim=1)
+
+    def _fed(self, place: _Place | None, limit: int, most: int) -> list[int]:
+        """The last token of a place and the draft behind it; nothing where there is nothing (more) to write."""
+        if place is None or not place.writes(limit):
+            return []
+        most = min(most, place.trusted, limit - len(place.tokens) - 1)
+        return [place.tokens[-1], *self._drafts.after(place.tokens, most)]
+
+    def _accept(self, place: _Place | None, fed: Sequence[int], chosen: Sequence[int]) -> int:
+        """Write what the model chose behind each token fed, as long as that was fed next; how many were right."""
+        if place is None or not fed:
+            return 0
+        right = 0
+        for token, drafted in zip(chosen, [*fed[1:], None]):
+            right += 1
+            self._append(place, token)
+            if place.finished or token != drafted:
+                break
+        place.trusted = min(self._longest_draft, 2 * right)
+        return right
 
 
 def _slots(places: Sequence[_Place], rows: int) -> list[list[_Place | None]]:
@@ -293,11 +337,12 @@ def _slots(places: Sequence[_Place], rows: int) -> list[list[_Place | None]]:
     return [row + [None] * (width - len(row)) for row in by_row]
 
 
-def _step(place: _Place | None, pad: int) -> tuple[int, int, int, int]:
-    """Token to feed, its position, segment and prefix; padding where there is nothing (more) to write."""
-    if place is None or place.finished or not place.tokens:
-        return pad, 0, PADDING, PADDING
-    return place.tokens[-1], place.position, place.segment, place.prefix
+def _step(place: _Place | None, tokens: Sequence[int], width: int, pad: int) -> list[tuple[int, int, int, int]]:
+    """Tokens to feed for a place, filled up to a width: each with its position, segment and prefix."""
+    fed = []
+    if place is not None:
+        fed = [(token, place.position + n, place.segment, place.prefix) for n, token in enumerate(tokens)]
+    return fed + [(pad, 0, PADDING, PADDING)] * (width - len(fed))
 
 
 def _level_ids(processor: Any) -> list[int]:

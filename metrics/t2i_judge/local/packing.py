@@ -267,9 +267,7 @@ def layer_masks(backbone: Any, inputs: Mapping[str, Any], segment_ids: Tensor, p
             than the layout counts.
         ValueError: there is a cache that is longer than a sliding window.
     """
-    config = backbone.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())  # none: its layers are all alike
-    window = None if kinds == {_FULL} else getattr(config, "sliding_window", None)
+    kinds, window = _layers(backbone)
     images = inputs.get(_IMAGES_SEE_THEMSELVES.get(backbone.config.model_type, ""))
     cached = inputs.get("past_key_values") is not None
     if unknown := kinds - {_FULL, _SLIDING}:
@@ -293,6 +291,18 @@ def layer_masks(backbone: Any, inputs: Mapping[str, Any], segment_ids: Tensor, p
     if implementation == "eager":
         ready = {kind: _additive(backbone, mask) for kind, mask in ready.items()}
     return ready if kinds - {_FULL} else ready[_SLIDING]
+
+
+def has_window(backbone: Any) -> bool:
+    """Whether some of a model's layers see only the nearest tokens."""
+    return bool(_layers(backbone)[1])
+
+
+def _layers(backbone: Any) -> tuple[set[str], int | None]:
+    """The kinds of its layers, none where all are alike; and the window in which some see, if any do."""
+    config = backbone.config.get_text_config()
+    kinds = set(getattr(config, "layer_types", None) or ())
+    return kinds, None if kinds == {_FULL} else getattr(config, "sliding_window", None)
 
 
 def _same_image(token_types: Tensor) -> Tensor:
