@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from raters import Marks, key_of
 from settings import HERE, JUDGED, Settings, read_settings
 from t2i_judge.errors import UserError
 from t2i_judge.terminal import NORMAL, VERBOSITY, settle
-from uploads import OF_A_PHONE
+from uploads import OF_A_PHONE, prepare
 
 TITLE = "t2i-judge: how good is this picture for this prompt?"
 _FIRST_SECONDS = 15.0  # for the judge alone: a small one is there then, and imports do not keep visitors waiting
@@ -154,6 +155,9 @@ def main() -> int:
         return 2
     benchmark, reason = open_benchmark(settings)  # before libraries are imported beside it, in the judge's thread
     desk.start(chosen.default, _FIRST_SECONDS)
+    prepare()
+    with suppress(ImportError):
+        import matplotlib.pyplot  # noqa: F401  # gradio does so in the first call, while everybody waits
     if publisher:
         publisher.start()
     demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs, settings.selftests)

@@ -51,6 +51,11 @@ OF_A_PHONE = r"""() => {
 }"""
 
 
+def prepare() -> None:
+    """Start a process that decodes, so that the first picture need not wait for it."""
+    _DECODERS.prepare()
+
+
 @asynccontextmanager
 async def decoded(visitor: Visitor, *paths: str) -> AsyncIterator[list[Image.Image]]:
     """Pictures as upright RGB pixels, as long as they are needed. A visitor holds only a few large ones at a time.

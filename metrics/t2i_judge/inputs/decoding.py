@@ -107,6 +107,10 @@ class Decoders:
         """The kind of private metadata in a file (`parts.private_part`). Raises `ImageError` as `pixels` does."""
         return self._ask(data, LIMITS, "private")[0]["kind"] or None
 
+    def prepare(self) -> None:
+        """Start a process that will be needed soon, and do not wait for it."""
+        self._processes.prepare()
+
     def close(self) -> None:
         """End the idle processes. Those at work end after their image."""
         self._processes.close()
