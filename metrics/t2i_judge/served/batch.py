@@ -121,6 +121,7 @@ class BatchQueue:
 
     def _check_budget(self) -> None:
         budget, estimate = self.backend.budget, sum(self._waiting.values())
+        budget.refuse_forks()
         if budget.limit is not None and budget.spent + estimate > budget.limit:
             calls = counted(len(self._waiting), "call")
             raise budget.exceeded(f"The next {calls} may cost ${estimate:.4f} as a batch")

@@ -160,7 +160,7 @@ class Budget:
     """Money that is reserved before a call and settled after it, so that a limit holds under concurrency.
 
     Several backends, each with an event loop of its own, may share one. A copy in another process is a budget of its
-    own, with what is left.
+    own, with what is left. A fork has none: nobody gave it a part, and its parent goes on with the whole.
 
     Args:
         limit: US dollars; None for no limit.
@@ -176,7 +176,7 @@ class Budget:
         self.limit, self.spent, self._of_all_runs = limit, spent or 0.0, spent is not None
         self._under_way: list[tuple[float, Estimates]] = []  # of the calls that are not settled
         self._waiting: list[Future[None]] = []
-        self._lock = threading.Lock()
+        self._lock, self._owner = threading.Lock(), os.getpid()
 
     def __reduce__(self) -> tuple[type[Budget], tuple[float | None, ...]]:
         return Budget, (self.limit, self.spent) if self._of_all_runs else (self.left,)
@@ -191,6 +191,13 @@ class Budget:
         """What may still be spent, with what calls under way will cost; None for no limit."""
         return None if self.limit is None else max(0.0, self.limit - self.spent)
 
+    def refuse_forks(self) -> None:
+        """Raise `UserError` in a fork of the process that has the limit: together they would spend it twice."""
+        if self.limit is not None and os.getpid() != self._owner:
+            fact = "This process is a fork, and has no part of max_cost"
+            fix = "Load the judge in each process that asks it, with a max_cost of its own"
+            raise UserError(fact, "Its parent still spends all of it", fix)
+
     def pay(self, money: float) -> None:
         """Count what was paid without being reserved."""
         with self._lock:
@@ -203,7 +210,9 @@ class Budget:
 
         Raises:
             BudgetExceeded: the call could exceed the limit.
+            UserError: as `refuse_forks`.
         """
+        self.refuse_forks()
         while change := self._change_to_wait_for(estimate, client):
             await asyncio.wrap_future(change)
 

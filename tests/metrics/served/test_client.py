@@ -7,6 +7,7 @@ import base64
 import email.utils
 import io
 import logging
+import multiprocessing
 import time
 
 import pytest
@@ -303,6 +304,33 @@ def test_a_model_that_costs_more_than_expected_stops_no_other_of_the_same_budget
     assert ask(other, max_tokens=5000).text == "ok"  # 0.5 dollars at most
     with pytest.raises(BudgetExceeded):
         ask(dear, "again", max_tokens=50)
+
+
+def test_a_fork_spends_nothing_of_its_parents_limit_but_reads_kept_replies(served, connect):
+    """Each of a data loader's workers, which are forks, had the whole of max_cost once more."""
+    backend = connect(prices={"m": Price(input=10.0, output=100.0)}, max_cost=0.05)
+    ask(backend, "known")
+    context = multiprocessing.get_context("fork")
+    here, there = context.Pipe(duplex=False)
+
+    def work() -> None:
+        there.send(ask(backend, "known").text)
+        with pytest.raises(UserError) as caught:
+            ask(backend, "new")
+        there.send(str(caught.value))
+
+    fork = context.Process(target=work)
+    fork.start()
+    try:
+        assert here.poll(PATIENCE), "a call of a fork waits forever"
+        assert here.recv() == "hello"
+        assert here.poll(PATIENCE)
+        assert "is a fork, and has no part of max_cost" in here.recv()
+    finally:
+        fork.kill()
+        fork.join()
+    assert len(served.calls) == 1
+    assert ask(backend, "another").text == "hello"  # of the parent, for which nothing has changed
 
 
 def test_a_server_that_counts_no_tokens_is_paid_as_much_as_a_call_can_cost(served, connect):
