@@ -74,7 +74,8 @@ def _plan(recipe: Recipe, data: Data, items: Sequence[Item], protocol: str, mode
     known = data.build.decompositions
     questions = read_decompositions(known) if known.is_file() else {}
     sized = ((item.prompt, _sizes(data.build.root, item)) for item in items)
-    return plan_run(sized, protocol, price_of(model or recipe.teacher.model), questions)
+    price, side = price_of(model or recipe.teacher.model), recipe.teacher.max_image_side
+    return plan_run(sized, protocol, price, questions, max_image_side=side)
 
 
 def _sizes(folder: Path, item: Item) -> list[tuple[int, int]] | None:

@@ -320,6 +320,21 @@ def test_served_judges_are_priced_with_the_teacher(place, server, judge) -> None
     assert calls(judge, judge.replace("gpt-4o", "gpt-4o-2024-11-20")) > calls(judge) > calls()
 
 
+def test_images_that_are_scaled_down_are_priced_at_the_size_that_is_sent(place, server, monkeypatch) -> None:
+    """So an honest `teacher.max_cost` was refused."""
+    monkeypatch.setattr("recipes.publish.preflight_needs.image_size", lambda path: (4096, 4096))  # 4 tiles
+
+    def price(side: int | None) -> float:
+        recipe = fine(server)
+        recipe["teacher"] |= {"max_image_side": side, "model": "gpt-4o-2024-05-13"}
+        write(place, recipe | {"evaluation": recipe["evaluation"] | {"judges": ["direct+openai:gpt-4o-2024-11-20"]}})
+        [about] = re.findall(r"About \$(\S+) for \d+ calls", table(checks_of(place)))
+        return float(about)
+
+    of_teacher, of_judge = 12 * 3 * 170 * 5 / 1e6, 4 * 2 * 3 * 170 * 2.5 / 1e6
+    assert price(None) - price(512) == pytest.approx(of_teacher + of_judge, abs=0.011)
+
+
 def test_a_judge_with_an_address_of_its_own_is_priced_beside_a_teacher_that_the_recipe_runs(place, server) -> None:
     """Such judges were left out of the cost, although they are paid by the same cap."""
 

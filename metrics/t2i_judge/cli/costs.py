@@ -7,7 +7,7 @@ from typing import Any
 
 from ..boards.comparisons import Pairing
 from ..boards.items import BoardItem
-from ..inputs.images import ImageError, image_size
+from ..inputs.images import ImageError, fitted, image_size
 from ..judges.names import VQA, JudgeName
 from ..prompts import PAIR
 from ..records import Question, Status
@@ -52,7 +52,8 @@ def announce_judging(
         _say(decomposer, counted(len(written.prompts), "prompt", form=","), written, told)
     if protocol is not None:
         asks = protocol == VQA and bool(options.get("decomposer") or questions)
-        plan = plan_run(todo, protocol, price_of(str(judge.model), options.get("prices")), questions, soft_tifa=asks)
+        price, side = price_of(str(judge.model), options.get("prices")), options.get("max_image_side")
+        plan = plan_run(todo, protocol, price, questions, asks, side)
         _say(judge, what, plan, options, batch)
 
 
@@ -61,12 +62,13 @@ def announce_comparing(judge: JudgeName, wanted: Sequence[Pairing], options: Map
     if not wanted or not judge.served or judge.model is None:
         return
     plan = CostPlan("pair", price_of(judge.model, options.get("prices")))
-    rule = plan.price or Price(0, 0)
+    rule, side = plan.price or Price(0, 0), options.get("max_image_side")
     for pairing in wanted:
         try:
-            images = sum(rule.image_tokens(*image_size(item.image)) for item in (pairing.a, pairing.b))
+            sizes = [fitted(image_size(item.image), side) for item in (pairing.a, pairing.b)]
         except ImageError:
             continue
+        images = sum(rule.image_tokens(*size) for size in sizes)
         plan.judge_calls += 2
         plan.input_tokens += 2 * (images + (len(PAIR) + len(pairing.a.prompt)) / CHARACTERS_A_TOKEN)
         plan.output_tokens += 2 * _VERDICT

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..arguments import WrittenFolder
 from ..errors import UserError, quoted
-from ..inputs.images import ImageError, image_size
+from ..inputs.images import ImageError, fitted, image_size
 from ..inputs.readers import iter_rows
 from ..inputs.rows import read_decompositions
 from ..judges.dreambench import CONCEPT_PRESERVATION, NOW_PROMPT, NOW_REFERENCE, PLAN, PROMPT_FOLLOWING, instruction
@@ -110,6 +110,7 @@ def plan_run(
     price: Price | None,
     questions: Mapping[str, Sequence[Question]],
     soft_tifa: bool = False,
+    max_image_side: int | None = None,
 ) -> CostPlan:
     """Add up a run.
 
@@ -119,6 +120,7 @@ def plan_run(
         price: of the model; its image rule is used even when the money is not known.
         questions: prompt -> questions that exist already and need no decomposition.
         soft_tifa: a "vqa" judge is asked these questions, or those of its decomposer (`plan_questions`).
+        max_image_side: of the client, which scales larger images down.
     """
     plan, guess = CostPlan(protocol, price), _mean_number(questions)
     for prompt, sizes in items:
@@ -126,7 +128,7 @@ def plan_run(
         if sizes is None or not prompt.strip():
             plan.unreadable += 1
             continue
-        images = [(price or Price(0, 0)).image_tokens(*size) for size in sizes]
+        images = [(price or Price(0, 0)).image_tokens(*fitted(size, max_image_side)) for size in sizes]
         if protocol in _RATINGS and not soft_tifa:
             plan.prompts.add(prompt)
             _add_ratings(plan, prompt, images)
@@ -289,7 +291,8 @@ def run(args: argparse.Namespace) -> int:
         )
     price = price_of(judge.model, load_prices(args.prices) if args.prices else None)
     questions = _questions(args)
-    plan = plan_run(_items(args), judge.protocol or args.protocol or "structured", price, questions)
+    protocol, side = judge.protocol or args.protocol or "structured", args.max_image_side
+    plan = plan_run(_items(args), protocol, price, questions, max_image_side=side)
     if args.decompositions:
         check_questions(args.decompositions, questions, plan.prompts)
     show(args, _report(plan, judge.model), _figures(plan))

@@ -12,7 +12,7 @@ from ..judges.names import JudgeName
 from ..served.client import check_parameters
 from ..served.concurrency import Budget, check_concurrency
 from ..served.prices import load_prices
-from .numbers import Finite
+from .numbers import Counted, Finite
 
 CLIENT = ("concurrency", "max_cost", "prices", "seed", "parameters", "max_tokens", "max_image_side", "api_key_env")
 
@@ -58,6 +58,7 @@ def add_served(parser: argparse.ArgumentParser, title: str = "served judges (ope
     group.add_argument(
         "--max-image-side",
         type=int,
+        action=Counted,
         metavar="PIXELS",
         help="scale larger images down to this before sending (default: off)",
     )

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "LIMITS", "Decoder", "EncodedImage", "ImageError", "ImageLike", "ImageLimits", "decoded_by", "encode_image",
-    "image_size", "is_heic", "load_image", "open_image", "scaled_down",
+    "fitted", "image_size", "is_heic", "load_image", "open_image", "scaled_down",
 ]  # fmt: skip
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 TOO_MUCH_MEMORY = "it takes too much memory to decode"
@@ -147,12 +147,19 @@ def scaled_down(image: EncodedImage, side: int) -> EncodedImage:
     """The image at most `side` pixels wide and high: scaled down in the same kind of file, or as it is."""
     from PIL import Image
 
-    if max(image.width, image.height) <= side:
+    size = fitted((image.width, image.height), side)
+    if size == (image.width, image.height):
         return image
-    scale = side / max(image.width, image.height)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     pixels = load_image(image.data).resize(size, Image.Resampling.LANCZOS)
     return _encoded(pixels, image.mime == "image/jpeg")
+
+
+def fitted(size: tuple[int, int], side: int | None) -> tuple[int, int]:
+    """Width and height of an image once it is at most `side` pixels wide and high; None for any size."""
+    if side is None or max(size) <= side:
+        return size
+    scale = side / max(size)
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 
 def _encoded(image: Image.Image, as_jpeg: bool) -> EncodedImage:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from PIL import Image
 
+from t2i_judge.boards.comparisons import Pairing
+from t2i_judge.boards.items import BoardItem
 from t2i_judge.cli import main
-from t2i_judge.cli.costs import announce_judging
+from t2i_judge.cli.costs import announce_comparing, announce_judging
 from t2i_judge.cli.plan import plan_questions, plan_run, t2i_eval_calls
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.records import Question
@@ -111,6 +114,33 @@ def test_money_follows_the_price_and_the_images(table, tmp_path):
     assert large.input_tokens - small.input_tokens == 10 * (765 - 255)
     assert large.money() - small.money() == pytest.approx(10 * 510 / 1e6)
     assert large.money(batch=True) == pytest.approx(large.money() / 2)
+
+
+@pytest.mark.parametrize("protocol", ["", "direct+", "dreambench+", "vqa+"])
+def test_images_that_are_scaled_down_are_planned_at_the_size_that_is_sent(table, tmp_path, protocol):
+    def tokens(*options: str) -> int:
+        options = ("--judge", f"{protocol}openai:gpt-4o", *options)
+        assert main(["plan", str(table), *options, "--json", str(tmp_path / "plan.json")]) == 0
+        return json.loads((tmp_path / "plan.json").read_text())["input_tokens"]
+
+    whole = tokens()  # 600 x 400: two tiles
+    assert tokens("--max-image-side", "600") == whole
+    assert whole - tokens("--max-image-side", "512") >= 8 * 170  # of eight readable images
+    assert main(["plan", str(table), "--judge", "openai:gpt-4o", "--max-image-side", "0"]) == 2
+
+
+def test_what_is_announced_is_of_images_as_they_are_sent(tmp_path, capsys) -> None:
+    judge, items = JudgeName.parse("openai:gpt-4o"), [("a cat", [(2048, 1024)])] * 10
+    Image.new("RGB", (2048, 1024)).save(tmp_path / "wide.png")
+    a, b = (BoardItem(name, name, "a cat", "1", str(tmp_path / "wide.png")) for name in "ab")
+
+    def said(side: int | None) -> list[int]:
+        announce_judging(judge, {"max_image_side": side}, "10 images", items, {})
+        announce_comparing(replace(judge, protocol="pair"), [Pairing(a, b)], {"max_image_side": side})
+        return [int(number.replace(",", "")) for number in re.findall(r"about ([\d,]+) \+", capsys.readouterr().err)]
+
+    (judging, comparing), (less, fewer) = said(None), said(512)  # 6 tiles and 1
+    assert (judging - less, comparing - fewer) == (10 * 5 * 170, 2 * 2 * 5 * 170)
 
 
 def test_a_run_in_batches_is_announced_at_their_price(capsys) -> None:
