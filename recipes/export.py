@@ -26,8 +26,9 @@ from recipes.training.checks import check_base, check_hub_version, read_object, 
 from recipes.training.merging import INDEX, merge_shards
 from recipes.training.model_files import drop_remote_code
 from recipes.training.vllm_folder import UPSTREAM, report
-from t2i_judge.errors import UserError
+from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
+from t2i_judge.local.fetching import is_hub_id
 from t2i_judge.local.intact import FILES
 from t2i_judge.local.patterns import check_patterns
 from t2i_judge.local.precision import FourBit, Precision
@@ -189,11 +190,18 @@ def base_folder(name: str, revision: str | None, adapter: Path) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    beside = [adapter.parent / "base", adapter / "base", adapter / name, resolve(name)]
+    beside = [adapter.parent / "base", adapter / "base"]
+    beside += [] if is_hub_id(name) else [adapter / name, resolve(name)]
     for folder in beside[0 if adapter.name == "adapter" else 1 :]:
         if folder.is_dir():
             check_base(folder)
             return folder.resolve()
+    if is_hub_id(name) and resolve(name).is_dir():
+        raise UserError(
+            f"The base {quoted(name)} is a model on the Hub, and a folder here has that name",
+            "Nothing says which of the two is the base",
+            f"Name the folder with --base ./{name}, or move it",
+        )
     try:
         check_hub_version(name, revision)
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=FILES))
@@ -242,7 +250,7 @@ def _stops(*ids: int | list[int] | None) -> list[int]:
 def _card(name: str, known: str | None, source: Path, adapter: str, dtype: str, trained_on: Precision | None) -> str:
     """The folder's README.md; a base that is a folder of this machine is named, not located."""
     rounding = trained_on.four_bit.quant_type if trained_on and trained_on.four_bit else None
-    local = known is None or resolve(known).is_dir()
+    local = known is None or (not is_hub_id(known) and resolve(known).is_dir())
     return CARD.format(
         name=name,
         base=source.name if local else known,

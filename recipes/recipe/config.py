@@ -36,6 +36,7 @@ from recipes.recipe.sections import (
 from recipes.recipe.typed_yaml import RECIPES, build, read_yaml
 from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.judges.names import JudgeName
+from t2i_judge.local.fetching import is_hub_id
 from t2i_judge.prompts import TASKS, student_hash
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
@@ -225,6 +226,12 @@ def _check_names(recipe: Recipe) -> None:
 def check_base(recipe: Recipe) -> None:
     """What a release needs to know of its base. Raises `UserError`, naming the key."""
     base = recipe.base
+    if is_hub_id(base.model) and base.id in (None, base.model) and (base.folder or Path(base.model).is_dir()):
+        raise UserError(
+            f"The base.model {quoted(base.model)} is one on the Hub, and a folder here has that name",
+            "Nothing says which of the two is the base, and transformers would load the folder",
+            f"Write ./{base.model} for the folder, or move it",
+        )
     if base.folder is None and base.id not in (None, base.model):
         raise UserError(
             f"The base.model is {quoted(base.model)}, and base.id is {quoted(base.id)}",

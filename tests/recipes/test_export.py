@@ -199,6 +199,18 @@ def test_an_adapter_that_names_no_base_needs_one_named(adapter, tmp_path, capsys
     assert main([*arguments, "--base", str(TINY)]) == 0
 
 
+def test_a_base_on_the_hub_is_no_folder_of_its_name(adapter, tmp_path, monkeypatch, capsys):
+    folder = copy_of(adapter, tmp_path / "named")
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": "lab/base"}))
+    shutil.copytree(TINY, tmp_path / "lab" / "base")
+    monkeypatch.setattr("recipes.recipe.config.ROOT", tmp_path)
+    arguments = ["--adapter", str(folder), "--merge", "--output", str(tmp_path / "out")]
+    assert main(arguments) == 2
+    assert "'lab/base' is a model on the Hub, and a folder here has that name" in capsys.readouterr().err
+    assert main([*arguments, "--base", "./lab/base"]) == 0
+
+
 def test_what_vllm_cannot_mount_is_refused(tmp_path, capsys):
     vision = make_adapter(tmp_path / "vision", target_modules=r".*vision_tower.*\.q_proj")
     replaced = make_adapter(tmp_path / "replaced", modules_to_save=["embed_tokens"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from .intact import shards
 
 _SMALL = 100_000_000  # bytes of a file that describes others; the largest tokenizer has a third of that
 _WEIGHTS = ".safetensors"
+_HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,11 @@ class Announced:
     def weights(self) -> int:
         """Bytes of all safetensors files."""
         return sum(size for name, size in self.sizes.items() if name.endswith(_WEIGHTS))
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a base is named as the Hub names models, OWNER/NAME; a folder's path of two parts is ./OWNER/NAME."""
+    return bool(_HUB_ID.fullmatch(name))
 
 
 def announced(repository: str, revision: str | None) -> Announced:

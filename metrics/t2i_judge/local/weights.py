@@ -21,7 +21,7 @@ from ..files import read_object, sha256_once
 from ..running import disk_is_full
 from . import templates, trial
 from .compiling import compiled_when_called
-from .fetching import fetch
+from .fetching import fetch, is_hub_id
 from .intact import FILES, check_adapter, check_revision, check_safetensors, contents
 from .model import LocalModel
 from .patterns import refuse_own_adapter
@@ -131,11 +131,14 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
         raise UserError(
             f"{adapter / _ADAPTER} names no base", "Its base_model_name_or_path is missing", "Train it again"
         )
-    if (at := config.get("revision")) and not Path(base).is_absolute() and Path(base).is_dir():
+    at = config.get("revision")
+    if (at or is_hub_id(base)) and not Path(base).is_absolute() and Path(base).is_dir():
+        path = "" if at else f", or write {quoted(f'./{base}')} there"  # a folder has no revisions
         raise UserError(
-            f"{adapter / _ADAPTER} means {quoted(base)} at a revision on the Hub, and a folder here has that name",
-            "A folder has no revisions, and transformers would load it",
-            "Run this in another folder, or move that one",
+            f"{adapter / _ADAPTER} means {quoted(base)} {'at a revision ' if at else ''}on the Hub, and a folder here "
+            "has that name",
+            "transformers would load the folder",
+            f"Run this in another folder, or move that one{path}",
         )
     return Weights(name, base, at, adapter, revision, card, True)
 

@@ -288,6 +288,9 @@ def test_a_base_at_a_revision_of_the_hub_is_no_folder_here(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"means 'me/base' at a revision on the Hub, and a folder here has that name"):
         find_weights(str(judge))
-    for own in ({"revision": None}, {"base_model_name_or_path": str(tmp_path / "me" / "base")}):
-        (judge / "adapter_config.json").write_text(json.dumps(config | own))
-        assert find_weights(str(judge)).base.endswith("me/base")
+    (judge / "adapter_config.json").write_text(json.dumps(config | {"revision": None}))
+    with pytest.raises(UserError, match=r"means 'me/base' on the Hub, and a folder here has that name.*'./me/base'"):
+        find_weights(str(judge))
+    for name in ("./me/base", "../" + str(tmp_path.name) + "/me/base", str(tmp_path / "me" / "base")):
+        (judge / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": name}))
+        assert find_weights(str(judge)).base == name

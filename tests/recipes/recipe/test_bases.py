@@ -110,6 +110,30 @@ def test_a_folder_from_nowhere_has_no_commit(tmp_path: Path) -> None:
     assert pinned(recipe, tmp_path) == recipe and not BuildFolder(tmp_path).base.path.exists()
 
 
+@pytest.mark.parametrize("published", [True, False])
+def test_a_base_on_the_hub_is_never_a_folder_of_its_name(tmp_path: Path, monkeypatch, published: bool) -> None:
+    (tmp_path / "lab" / "base").mkdir(parents=True)
+    (tmp_path / "deep" / "lab" / "base").mkdir(parents=True)
+
+    def checked(**base: str) -> Base:
+        recipe = on(**base)
+        check(replace(recipe, release=replace(recipe.release, publish_base=published)))
+        return recipe.base
+
+    with monkeypatch.context() as here:
+        here.chdir(tmp_path)  # transformers would take the folder, wherever the checkout is
+        with pytest.raises(UserError, match=r"base.model 'lab/base' is one on the Hub, and a folder here"):
+            checked(model="lab/base")
+    monkeypatch.setattr("recipes.recipe.config.ROOT", tmp_path)
+    for own in ({}, {"id": "lab/base"}):
+        with pytest.raises(UserError, match=r"a folder here has that name.*Write ./lab/base"):
+            checked(model="lab/base", **own)
+    assert checked(model="lab/base", id="lab/other").folder == tmp_path / "lab" / "base"  # an id is a folder's
+    for path in ("./lab/base", "deep/lab/base", str(tmp_path / "lab" / "base")):
+        assert checked(model=path, id="lab/base").folder == tmp_path / path
+    assert checked(model="lab/another").folder is None
+
+
 def test_a_folder_needs_its_id_unless_it_is_published(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"base.model is the folder .*Add base.id.*publish_base"):
         check(on(model=str(tmp_path)))
