@@ -22,6 +22,7 @@ from t2i_judge.local.weights import digest
 from t2i_judge.prompts import DIRECT_STUDENT_HASH
 
 BASE, DIRECT = "base", "direct"
+_TOLD = ("personalised", "answers_first", "quoted_summaries")  # keys of a recipe that its judge.json has, too
 _DOMAIN_IMAGES = 2000
 
 
@@ -74,7 +75,7 @@ def own_judges(recipe: Recipe, build: BuildFolder) -> dict[str, OwnJudge]:
 
 def trained_as(recipe: Recipe) -> dict[str, bool]:
     """What a judge is told to do otherwise than others, for its judge.json."""
-    return {key: True for key in ("personalised", "answers_first") if getattr(recipe, key)}
+    return {key: True for key in _TOLD if getattr(recipe, key)}
 
 
 def judge_settings(recipe: Recipe) -> dict[str, Any]:

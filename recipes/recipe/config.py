@@ -94,6 +94,7 @@ class Recipe:
     `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.judges.local`).
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
     `answers_first`: the student explains and sums up the answers that it gave, which it is told; else beside them.
+    `quoted_summaries`: its summaries are its explanations of what it scored lowest; it writes no others.
     `judge`: what results call the distilled judge; None: as the recipe.
     `asked`: no key of the YAML, but what the recipe was loaded by: a name, or the path of a file.
     """
@@ -107,6 +108,7 @@ class Recipe:
     packing: Literal["shared_prefix", "none"] = "shared_prefix"
     personalised: bool = False
     answers_first: bool = False
+    quoted_summaries: bool = False
     mode: Literal["expected", "greedy", "likelihood"] = "expected"
     judge: str | None = None
     mixture: Mixture = field(default_factory=Mixture)

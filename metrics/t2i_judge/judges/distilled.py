@@ -6,7 +6,8 @@ likeliest level; the answers keep the probabilities. Mode "likelihood" scores a 
 probability that the student gives exactly this answer (as VQAScore does, arXiv 2404.01291), read in the same pass, and
 other questions as "expected" does. If the expected answer is "as in the reference", the student is first asked about
 the reference, which takes the image's place. Words about the image are written only on request: beside the answers, or
-by a student that has learnt so (`answers_first`) in a second pass, which is told the answers.
+by a student that has learnt so (`answers_first`) in a second pass, which is told the answers. Summaries are written as
+well, or quote the student's explanations of what it scored lowest (`quoted_summaries`).
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_
 
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
+_QUOTED = 2  # explanations that make a summary
 _Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked about it
 _Words = dict[str, str | Failure]  # question's text -> what the student answers, or why it does not
 
@@ -47,6 +49,7 @@ class OneForwardJudge(LevelJudge):
 
     `personalised`: it asks about a subject and its reference, so every item needs a reference image.
     `answers_first`: it explains and sums up its answers, which it is told.
+    `quoted_summaries`: its summaries are its own explanations of what it scored lowest, and have no score of their own.
     `unread`: prompt -> why it cannot be decomposed, or None; for judges that know their domain.
     """
 
@@ -56,11 +59,13 @@ class OneForwardJudge(LevelJudge):
         info: JudgeInfo,
         personalised: bool = False,
         answers_first: bool = False,
+        quoted_summaries: bool = False,
         unread: Callable[[str], str | None] | None = None,
         **options: Any,
     ) -> None:
         super().__init__(model, replace(info, template_hash=student_hash(personalised, answers_first)), **options)
-        self.personalised, self.answers_first, self.unread = personalised, answers_first, unread
+        self.personalised, self.unread = personalised, unread
+        self.answers_first, self.quoted_summaries = answers_first, quoted_summaries
         self._questions: Kept[str, tuple[Question, ...] | Failure] = Kept()
         self._references: Kept[_Key, _Words] = Kept()
 
@@ -138,18 +143,36 @@ class OneForwardJudge(LevelJudge):
         if not explain:
             return turns
         turns += [Turn("answer", q.id, student_prompt("answer", q), write=True) for q in questions]
-        return turns if self.answers_first else turns + _words_about(item)
+        return turns if self.answers_first else turns + self._words_about(item)
 
     def _read(self, items: Sequence[Loaded], explain: bool) -> list[Any]:
         readings = super()._read(items, explain)
         if not (explain and self.answers_first):
             return readings
         sound = [number for number, read in enumerate(readings) if not isinstance(read, Failure)]
-        told = [_words_about(items[number], self._told(items[number], readings[number])) for number in sound]
+        told = [self._words_about(items[number], self._told(items[number], readings[number])) for number in sound]
         asked = [Asked(items[number].images, turns) for number, turns in zip(sound, told, strict=True)]
         for number, words in zip(sound, read_safely(self.model, asked), strict=True):
             readings[number] = words if isinstance(words, Failure) else readings[number] | words
         return readings
+
+    def _words_about(self, item: Loaded, answers: Mapping[Question, str] | None = None) -> list[Turn]:
+        """The turns that explain and, unless summaries are quoted, sum up; told the answers where there are any."""
+
+        def told(aspect: str) -> str | None:
+            return None if answers is None else told_answers(answers, aspect)
+
+        turns = []
+        for question in item.questions or ():
+            text = student_prompt("explain", question, answers=None if answers is None else answers[question])
+            turns.append(Turn("explain", question.id, text, write=True))
+        if self.quoted_summaries:
+            return turns
+        for aspect in asked_aspects(item.questions or ()):
+            text = student_prompt("summarise", prompt=item.prompt, aspect=aspect, answers=told(aspect))
+            turns.append(Turn("summarise", aspect, text, write=True))
+        text = student_prompt("summarise_overall", prompt=item.prompt, answers=told(OVERALL))
+        return [*turns, Turn("summarise", OVERALL, text, write=True)]
 
     def _scoring_turn(self, item: Loaded, question: Question) -> Turn:
         if self.mode != "likelihood" or question.expected is None:
@@ -170,6 +193,9 @@ class OneForwardJudge(LevelJudge):
         questions = item.questions or ()
         answers = [self._answer(item, question, readings) for question in questions]
         summaries = {of: _summary(reading) for (task, of), reading in readings.items() if task == "summarise"}
+        texts = {aspect: text for aspect, (text, _) in summaries.items()}
+        if self.quoted_summaries and any(task == "explain" for task, _ in readings):
+            texts = _quoted(questions, answers)
         broken = next((answer for answer in answers if answer.status is not Status.OK), None)
         return Judgement(
             item.image_id,
@@ -180,10 +206,10 @@ class OneForwardJudge(LevelJudge):
             scores=self._calibrated(aspect_scores(questions, answers)),
             score_range=self.score_range,
             summary_scores={aspect: score for aspect, (_, score) in summaries.items()},
-            summary_texts={aspect: text for aspect, (text, _) in summaries.items()},
+            summary_texts=texts,
             questions=questions,
             answers=tuple(answers),
-            rationale=summaries[OVERALL][0] if summaries else None,
+            rationale=texts.get(OVERALL),
             usage=usage,
         )
 
@@ -212,21 +238,19 @@ class OneForwardJudge(LevelJudge):
         return Answer(question.id, matches=matches, score=score, explanation=explanation, probabilities=levels)
 
 
-def _words_about(item: Loaded, answers: Mapping[Question, str] | None = None) -> list[Turn]:
-    """The turns that explain and sum up, told the answers where there are any."""
-
-    def told(aspect: str) -> str | None:
-        return None if answers is None else told_answers(answers, aspect)
-
-    turns = []
-    for question in item.questions or ():
-        text = student_prompt("explain", question, answers=None if answers is None else answers[question])
-        turns.append(Turn("explain", question.id, text, write=True))
-    for aspect in asked_aspects(item.questions or ()):
-        text = student_prompt("summarise", prompt=item.prompt, aspect=aspect, answers=told(aspect))
-        turns.append(Turn("summarise", aspect, text, write=True))
-    text = student_prompt("summarise_overall", prompt=item.prompt, answers=told(OVERALL))
-    return [*turns, Turn("summarise", OVERALL, text, write=True)]
+def _quoted(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, str | None]:
+    """Of each aspect with questions and of the whole: the explanations of what was scored lowest, that first."""
+    told = [
+        (answer.score, question.aspect, answer.explanation)
+        for question, answer in zip(questions, answers, strict=True)
+        if answer.explanation and answer.score is not None
+    ]
+    told.sort(key=lambda one: one[0])
+    quoted: dict[str, str | None] = {}
+    for aspect in (*asked_aspects(questions), OVERALL):
+        said = dict.fromkeys(explanation for _, of, explanation in told if aspect in (of, OVERALL))
+        quoted[aspect] = " ".join(list(said)[:_QUOTED]) or None
+    return quoted
 
 
 def _lonely(item: Loaded) -> Loaded:

@@ -154,7 +154,7 @@ def distilled_judge(
     protocol: type[LocalJudge] = DirectLocalJudge if asked == DIRECT else OneForwardJudge
     if asked == ONE_FORWARD:
         options = {"mode": weights.card.get("mode", DEFAULT_MODE), **options}
-        options |= _trained_as(weights.card)
+        options |= _trained_as(weights.card) | {"quoted_summaries": bool(weights.card.get("quoted_summaries"))}
         options["unread"] = domain.unread if domain is not None else None
     backend = " ".join(filter(None, (asked, model.precision)))
     label = name.alias or name.label + _how(options.get("mode", DEFAULT_MODE), calibrated)

@@ -38,6 +38,7 @@ _TYPES = {  # of what is read of a judge.json
     **dict.fromkeys(("calibration", "domain", "intervals", "quantization"), dict),
     "personalised": bool,
     "answers_first": bool,
+    "quoted_summaries": bool,
     "max_slice_nums": int,
 }
 _CALLED = {str: "text", dict: "an object", bool: "true or false", int: "a whole number"}

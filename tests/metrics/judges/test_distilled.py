@@ -304,6 +304,29 @@ def test_a_student_that_answers_first_is_told_its_answers_before_it_explains_and
     assert told.judge.template_hash != beside.info.template_hash
 
 
+@pytest.mark.parametrize("answers_first", [False, True])
+def test_quoted_summaries_are_the_explanations_of_what_was_scored_lowest(toy, monkeypatch, answers_first):
+    original, tasks, image = toy.read, set(), picture(60, 40)
+
+    def read(batch, limit=0):
+        tasks.update(turn.task for item in batch for turn in item.turns)
+        return original(batch, limit)
+
+    monkeypatch.setattr(toy, "read", read)
+    judge = OneForwardJudge(toy, INFO, answers_first=answers_first, quoted_summaries=True)
+    [plain] = judge.score([image], ["a cat"], questions=[QUESTIONS])
+    assert plain.summary_texts == {} and plain.rationale is None
+    [told] = judge.score([image], ["a cat"], questions=[QUESTIONS], explain=True)
+    assert tasks == {"score", "answer", "explain"}
+    worst = sorted(told.answers, key=lambda answer: answer.score)
+    of = {question.id: question.aspect for question in QUESTIONS}
+    for aspect in ("appearance", "intrinsic", "relationship", "overall"):
+        said = [answer.explanation for answer in worst if aspect in (of[answer.question_id], "overall")]
+        assert told.summary_texts[aspect] == (" ".join(list(dict.fromkeys(said))[:2]) or None)
+    assert told.rationale == told.summary_texts["overall"]
+    assert told.summary_scores == {}, "nobody wrote one down"
+
+
 def test_words_that_cannot_be_written_after_the_answers_fail_their_own_item(toy, monkeypatch):
     original = toy.read
 
@@ -604,6 +627,7 @@ LINE = {"kind": "linear", "scores": [0, 10], "humans": [1, 5], "n": 50}
         {"template_hash": 5},
         {"personalised": "yes"},
         {"answers_first": "yes"},
+        {"quoted_summaries": 1},
         {"quantization": []},
         {"quantization": {"skip_modules": 5}},
         {"quantization": {"quant_type": []}},
