@@ -5,7 +5,7 @@ and a value of null says that this machine cannot measure it (no GPU).
 A missed goal is printed with the profile that explains it. The modules of `recipes/performance` hold the
 workloads; each has `bench() -> list of lines` and, where a ratio can be taken apart, `profile(name) -> text`.
 
-    python -m recipes.bench [agreement boards client packing space zero_shot]
+    python -m recipes.bench [agreement boards client packing serving space writing zero_shot]
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from t2i_judge.running import command
 from t2i_judge.terminal import Parser, note
 from t2i_judge.wording import counted
 
-PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "zero_shot")
+PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "writing", "zero_shot")
 SPACE = ("space_p95_seconds", "space_lost", "space_start_seconds", "space_memory_gib")
 AGREEMENT = (
     "million_rows_seconds",

@@ -134,6 +134,10 @@ class LocalModel:
         processor: its processor, with a chat template.
         precision: of its weights, in words; nothing for plain float32.
 
+    Attributes:
+        drafts: what is likely to be written next.
+        longest_draft: tokens of a draft, at most; with 0 each step writes one token.
+
     Raises:
         UserError: the score levels are not distinct single tokens, or the attention takes no mask.
     """
@@ -144,8 +148,8 @@ class LocalModel:
         self.backbone = backbone_of(model)
         self.head = self.backbone_owner.get_output_embeddings()
         self.level_ids = _level_ids(processor)
-        self._drafts = Drafts()
-        self._longest_draft = 0 if has_window(self.backbone) else MOST  # a window counts columns, the wrong ones too
+        self.drafts = Drafts()
+        self.longest_draft = 0 if has_window(self.backbone) else MOST  # a window counts columns, the wrong ones too
         self.stop_ids = _stop_ids(processor.tokenizer, self.backbone_owner.generation_config)
 
     @property
@@ -225,7 +229,7 @@ class LocalModel:
         if positions.ndim == 3:  # M-RoPE: text has the same position in all three dimensions
             positions = positions[0]
         for place, token in zip(places, tokens, strict=True):
-            place.position, place.trusted = int(positions[place.row, place.column]), self._longest_draft
+            place.position, place.trusted = int(positions[place.row, place.column]), self.longest_draft
             self._append(place, token)
 
     def _likelihoods(
@@ -258,7 +262,7 @@ class LocalModel:
         elif not place.finished:
             place.tokens.append(token)
             place.position += 1
-            self._drafts.note(place.tokens)
+            self.drafts.note(place.tokens)
 
     def _write(self, places: Sequence[_Place], inputs: dict[str, Any], cache: Any, limit: int) -> None:
         """Continue all of them until each has finished, or has `limit` tokens.
@@ -312,7 +316,7 @@ class LocalModel:
         if place is None or not place.writes(limit):
             return []
         most = min(most, place.trusted, limit - len(place.tokens) - 1)
-        return [place.tokens[-1], *self._drafts.after(place.tokens, most)]
+        return [place.tokens[-1], *self.drafts.after(place.tokens, most)]
 
     def _accept(self, place: _Place | None, fed: Sequence[int], chosen: Sequence[int]) -> int:
         """Write what the model chose behind each token fed, as long as that was fed next; how many were right."""
@@ -324,7 +328,7 @@ class LocalModel:
             self._append(place, token)
             if place.finished or token != drafted:
                 break
-        place.trusted = min(self._longest_draft, 2 * right)
+        place.trusted = min(self.longest_draft, 2 * right)
         return right
 
 

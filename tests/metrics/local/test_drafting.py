@@ -92,15 +92,15 @@ def written(judge, scenes):
     def write(drafts: Drafts, longest: int) -> list:
         images, prompts = scenes
         judge._questions.clear()
-        judge.model._drafts, judge.model._longest_draft = drafts, longest
+        judge.model.drafts, judge.model.longest_draft = drafts, longest
         questions = judge.decompose(prompts)
         judgements = judge.score(images[:3], prompts[:3], explain=True)
         words = [(a.text, a.explanation) for each in judgements for a in each.answers]
         return [questions, words, [each.summary_texts for each in judgements]]
 
-    kept = judge.model._drafts, judge.model._longest_draft
+    kept = judge.model.drafts, judge.model.longest_draft
     yield write
-    judge.model._drafts, judge.model._longest_draft = kept
+    judge.model.drafts, judge.model.longest_draft = kept
     judge._questions.clear()
 
 
@@ -132,7 +132,7 @@ def test_drafts_save_steps_and_wrong_ones_are_soon_short(judge, written):
 def test_a_limit_of_tokens_holds_whatever_is_guessed(judge, scenes, written):
     drafts = Drafts()
     written(drafts, MOST)
-    judge.model._drafts = drafts
+    judge.model.drafts = drafts
     turns = [judge.model.read([asked], 13) for asked in _decompositions(scenes[1])]
     assert {reading.tokens for [readings] in turns for reading in readings.values()} == {13}
     assert not any(reading.finished for [readings] in turns for reading in readings.values())
