@@ -138,7 +138,7 @@ def in_folder(folder: Path, name: str | None = None, revision: str | None = None
         raise UserError(
             f"{adapter / _ADAPTER} means {quoted(base)} {'at a revision ' if at else ''}on the Hub, and a folder here "
             "has that name",
-            "transformers would load the folder",
+            "The library transformers would load the folder",
             f"Run this in another folder, or move that one{path}",
         )
     return Weights(name, base, at, adapter, revision, card, True)
