@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from t2i_judge.calibration import Calibration
 from t2i_judge.cli import main
 from t2i_judge.conformal import Conformal, conformal, read_intervals, resplit_coverage
 from t2i_judge.errors import UserError
 from t2i_judge.judges.fake import FakeJudge
-from t2i_judge.judges.loading import load_judge
-from t2i_judge.local.weights import EMBEDDED
+from t2i_judge.judges.loading import load_judge, own_intervals
+from t2i_judge.judges.names import JudgeName
+from t2i_judge.local.weights import EMBEDDED, Weights
 from t2i_judge.records import Judgement, ScoreInterval, judgement_features
 
 
@@ -160,3 +162,27 @@ def test_a_run_without_a_file_of_intervals_has_the_judge_s_own_again(fitted, tmp
     assert level() == 0.8
     says(intervals={**found, "level": 0.7})  # measured again
     assert level() == 0.7
+
+
+@pytest.mark.parametrize(
+    ("learnt", "name", "options", "has"),
+    [
+        ("one_forward", "hf:j", {}, True),
+        ("one_forward", "hf:j", {"mode": "greedy"}, True),
+        ("one_forward", "hf:j", {"mode": "expected"}, False),
+        ("one_forward", "hf:j", {"calibrated": True}, False),
+        *[("one_forward", "direct+hf:j", {} if mode is None else {"mode": mode}, False)
+          for mode in (None, "greedy", "expected")],
+        ("one_forward", "vqa+hf:j", {"mode": "greedy"}, False),
+        ("direct", "hf:j", {}, True),
+        ("direct", "direct+hf:j", {}, True),
+        ("direct", "direct+hf:j", {"mode": "expected"}, True),
+        ("direct", "direct+hf:j", {"mode": "greedy"}, False),
+    ],
+)  # fmt: skip
+def test_intervals_are_of_the_scores_that_they_were_calibrated_on(learnt, name, options, has):
+    """Scores in another protocol or mode than the judge's own have none, rather than those of others."""
+    intervals = Conformal("human_mean", 0.9, 1.0, Calibration("linear", (0, 10), (1, 5), 60), 60, 60)
+    card = {"protocol": learnt, "mode": "greedy", "intervals": intervals.to_json()}
+    weights = Weights("j", "base", None, None, "1", card, distilled=True)
+    assert own_intervals(JudgeName.parse(name), weights, options) == (intervals if has else None)

@@ -166,12 +166,14 @@ def distilled_judge(
 def own_intervals(name: JudgeName, weights: Weights, options: Mapping[str, Any]) -> Conformal | None:
     """The intervals in judge.json, if a judge with these options has them: they are of its scores by default.
 
+    Scores in another protocol than it learnt, in another mode, or calibrated, are others, for which there are none.
+
     Raises:
         UserError: they are broken.
     """
-    usual = weights.card.get("mode", DEFAULT_MODE)
-    asked = options.get("mode", None if name.protocol else usual)
-    default = name.protocol in ("", "direct") and asked == usual and not options.get("calibrated")
+    learnt = weights.card.get("protocol") or ONE_FORWARD
+    usual = weights.card.get("mode", DEFAULT_MODE) if learnt == ONE_FORWARD else DEFAULT_MODE
+    default = name.protocol in ("", learnt) and options.get("mode", usual) == usual and not options.get("calibrated")
     return Conformal.from_json(weights.card[KEY], weights.name) if KEY in weights.card and default else None
 
 
