@@ -6,8 +6,8 @@ Pure functions from judgements and ratings to rows; `recipes.evaluate_judge` mak
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import combinations, product
+from dataclasses import dataclass, field
+from itertools import combinations, islice, product
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,11 @@ from t2i_judge.files import read_jsonl
 from t2i_judge.prompts import score_to_level
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Answer, Judgement, Question, Status
 from t2i_judge.stats.agreement import COEFFICIENTS, bootstrap, leave_one_out, paired_bootstrap, percentile_interval
-from t2i_judge.stats.coefficients import Floats, as_floats, exact_means
+from t2i_judge.stats.coefficients import Coefficient, Floats, as_floats, exact_means
 
 LATENT, HUMANS_MEAN, TEACHER, ANNOTATOR, OTHERS_MEAN = "latent", "humans_mean", "teacher", "annotator", "others_mean"
 REPORTED = ("spearman", "kendall_tau_b")
+_PAIRS = 64  # of columns, that are resampled at a time
 
 Scores = Mapping[str, float | None]  # image id -> score
 ByAspect = Mapping[str, Scores]
@@ -107,7 +108,10 @@ def annotator_rows(items: Sequence[Item], ratings: Ratings, resamples: int, seed
             every = [_column(scores.get(aspect, {}), chosen) for scores in ratings.annotators.values()]
             if not (columns := [column for column in every if not np.isnan(column).all()]):
                 continue
-            pairs = {ANNOTATOR: list(combinations(columns, 2)), OTHERS_MEAN: leave_one_out(np.column_stack(columns))}
+            pairs: dict[str, Iterable[Pair]] = {
+                ANNOTATOR: combinations(columns, 2),
+                OTHERS_MEAN: leave_one_out(np.column_stack(columns)),
+            }
             if aspect in (latent := ratings.references.get(LATENT, {})):
                 pairs[LATENT] = [(column, _column(latent[aspect], chosen)) for column in columns]
             for against, chosen_pairs in pairs.items():
@@ -138,33 +142,59 @@ def _labels(judge: str, split: str, aspect: str, against: str, ratings: Ratings)
     return {"judge": judge, "split": split, "aspect": aspect, "against": against, "simulated": ratings.simulated}
 
 
-def _figures(pairs: Sequence[Pair], items: Sequence[Item], failed: int, resamples: int, seed: int) -> dict[str, Any]:
+def _figures(pairs: Iterable[Pair], items: Sequence[Item], failed: int, resamples: int, seed: int) -> dict[str, Any]:
     """n, n_failed, and each coefficient with its 95% interval; None where it is undefined.
 
     It is the mean over the pairs for which it is defined, as in `agreement.human_ceiling`: somebody who rated two
-    images does not take away the others.
+    images does not take away the others. A few pairs are resampled at a time, all on the same resamples: of many people
+    there are too many pairs to hold the draws of each.
     """
-    known = np.any([~np.isnan(x + y) for x, y in pairs], axis=0)
+    known, prompts = np.zeros(len(items), dtype=bool), [item.prompt for item in items]
+    means = {name: _Mean(np.zeros(resamples), np.zeros(resamples)) for name in REPORTED}
+    rest = iter(pairs)
+    while some := list(islice(rest, _PAIRS)):
+        known |= np.any([~np.isnan(x + y) for x, y in some], axis=0)
+        for (x, y), draws in zip(some, bootstrap(some, resamples, seed, prompts), strict=True):
+            for name, mean in means.items():
+                mean.add(COEFFICIENTS[name](x, y), draws[name])
     figures: dict[str, Any] = {"n": int(known.sum()), "n_failed": failed}
-    draws = bootstrap(pairs, resamples, seed, [item.prompt for item in items])
-    for name in REPORTED:
-        coefficients = [COEFFICIENTS[name](x, y) for x, y in pairs]
-        defined = {number: one.value for number, one in enumerate(coefficients) if one.value is not None}
-        interval = percentile_interval(_means_of_draws([draws[number][name] for number in defined]))
-        figures[name] = sum(defined.values()) / len(defined) if defined else None
+    for name, mean in means.items():
+        interval = percentile_interval(mean.draws)
+        figures[name] = sum(mean.values) / len(mean.values) if mean.values else None
         figures[f"{name}_ci"] = list(interval) if interval else None
-        if not defined:
-            figures["undefined"] = next(
-                (one.undefined for one in coefficients if one.undefined), "nobody to compare with"
-            )
+        if not mean.values:
+            figures["undefined"] = mean.undefined or "nobody to compare with"
     return figures
 
 
-def _means_of_draws(draws: Sequence[Floats]) -> Floats:
-    """The mean of each draw over the pairs for which it is defined; nan where it is for none."""
-    known = np.sum([~np.isnan(values) for values in draws], axis=0)
-    totals = np.sum([np.nan_to_num(values) for values in draws], axis=0)
-    return np.divide(totals, known, out=np.full(np.shape(totals), np.nan), where=known > 0)
+@dataclass
+class _Mean:
+    """A coefficient's mean over pairs, and that of each draw over the pairs for which both are defined.
+
+    Attributes:
+        totals, counts: of each draw, over the pairs so far.
+        values: of the pairs for which it is defined.
+        undefined: why it is not for the first other one.
+    """
+
+    totals: Floats
+    counts: Floats
+    values: list[float] = field(default_factory=list)
+    undefined: str | None = None
+
+    def add(self, one: Coefficient, draws: Floats) -> None:
+        """Take in a pair's coefficient and its draws."""
+        if one.value is None:
+            self.undefined = self.undefined or one.undefined
+            return
+        self.values.append(one.value)
+        self.totals += np.nan_to_num(draws)
+        self.counts += ~np.isnan(draws)
+
+    @property
+    def draws(self) -> Floats:
+        """The mean of each draw; nan where it is defined for no pair."""
+        return np.divide(self.totals, self.counts, out=np.full_like(self.totals, np.nan), where=self.counts > 0)
 
 
 def headline_aspects(rows: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

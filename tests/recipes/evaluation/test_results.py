@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
@@ -32,6 +35,8 @@ from recipes.training.trainings import train
 from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl
 from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status, failed
+from t2i_judge.stats.agreement import COEFFICIENTS, bootstrap, percentile_interval
+from t2i_judge.stats.coefficients import as_floats
 from tests.recipes.evaluation.test_judging import Moody
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
@@ -123,6 +128,29 @@ def test_who_rated_little_takes_nobody_away() -> None:
         sparse[f"hal{number}"] = {"overall": three}
     rows = annotator_rows(ITEMS[20:], replace(RATINGS, annotators=PEOPLE | sparse), resamples=100, seed=0)
     assert all(row["spearman_ci"] for row in rows if row["aspect"] == "overall")
+
+
+def test_pairs_of_people_are_resampled_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the figures of all pairs at once, in memory that does not grow with their number."""
+    rng, people = random.Random(0), {f"p{number}": votes(f"p{number}")["overall"] for number in range(60)}
+    some = {name: {"overall": {i: v for i, v in given.items() if rng.random() < 0.8}} for name, given in people.items()}
+    split, few = ITEMS[20:], dict(list(some.items())[:9])
+    [row] = [r for r in annotator_rows(split, Ratings({}, few, simulated=True), 100, 0) if r["against"] == "annotator"]
+    columns = [as_floats([given["overall"].get(item.id) for item in split]) for given in few.values()]
+    pairs = list(combinations(columns, 2))
+    draws = bootstrap(pairs, 100, 0, [item.prompt for item in split])
+    for name in ("spearman", "kendall_tau_b"):
+        assert row[name] == pytest.approx(np.mean([COEFFICIENTS[name](*pair).value for pair in pairs]), abs=1e-12)
+        means = np.nanmean([each[name] for each in draws], axis=0)
+        assert row[f"{name}_ci"] == pytest.approx(percentile_interval(means), abs=1e-12)
+    monkeypatch.setattr("recipes.evaluation.results._PAIRS", 5)
+    assert row in annotator_rows(split, Ratings({}, few, simulated=True), 100, 0)  # to the last bit
+    monkeypatch.undo()
+    tracemalloc.start()
+    annotator_rows(split, Ratings({}, some, simulated=True), resamples=1000, seed=0)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 8_000_000  # all 1770 pairs' draws take 42 MB
 
 
 def test_a_better_judge_is_told_from_a_worse_one() -> None:
