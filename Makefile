@@ -47,11 +47,16 @@ lock:  ## update requirements.lock with uv after version changes
 		--universal --python-version 3.11 --generate-hashes --quiet --output-file requirements.lock \
 		--custom-compile-command "make lock"
 
+# What was typed reaches Python as it is: paths have spaces, and quotes. An option of a variable stands if that is set.
+quoted = '$(subst ','\'',$(1))'
+option = $(if $($(2)),$(1) $(call quoted,$($(2))))
+
 setup: $(INSTALLED)  ## make the environment (other targets do so by themselves)
 
 release: $(INSTALLED)  ## build, distil, measure, stage; push with NAMESPACE=
-	@$(BIN)/python -m recipes.release --recipe $(RECIPE) $(if $(NAMESPACE),--namespace $(NAMESPACE)) $(if $(VERSION),--version $(VERSION)) \
-		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(ONLY),--only $(ONLY)) $(if $(CREATE_PR),--create-pr) $(if $(ALLOW),--allow $(ALLOW)) \
+	@$(BIN)/python -m recipes.release --recipe $(call quoted,$(RECIPE)) $(call option,--namespace,NAMESPACE) $(call option,--version,VERSION) \
+		$(call option,--stage,STAGE) $(call option,--only,ONLY) $(call option,--allow,ALLOW) \
+		$(if $(PRIVATE),--private) $(if $(DRY_RUN),--dry-run) $(if $(CREATE_PR),--create-pr) \
 		$(if $(RETRY_FAILED),--retry-failed) $(if $(VERBOSE),--verbose) $(if $(QUIET),--quiet) $(if $(JSON),--json)
 
 lint: $(INSTALLED)  ## ruff and mypy
@@ -116,7 +121,7 @@ licenses: $(INSTALLED)  ## every package behind a release, and its licence
 	@$(BIN)/python -m recipes.dependencies licenses
 
 audit: $(INSTALLED)  ## known vulnerabilities of these packages: OSV=all.zip
-	@$(BIN)/python -m recipes.dependencies audit $(if $(OSV),--from $(OSV))
+	@$(BIN)/python -m recipes.dependencies audit $(call option,--from,OSV)
 
 bench: $(INSTALLED)  ## performance ratios, measured side by side
 	@$(BIN)/python -m recipes.bench $(if $(JSON),--json)
@@ -126,19 +131,19 @@ coverage: $(INSTALLED)  ## simulate error rates of intervals, boards (90 minutes
 	@OCR_TEXTS=300 $(BIN)/python -m pytest tests/metrics/judges/test_ocr.py -k planted -q -s --timeout 3600
 
 selftest: $(INSTALLED)  ## attack the embedded judges, into build/selftest/
-	@$(BIN)/python -m recipes.selftest $(foreach judge,$(JUDGE),--judge $(judge)) $(if $(QUICK),--quick) $(if $(WRITE),--write) $(if $(JSON),--json)
+	@$(BIN)/python -m recipes.selftest $(foreach judge,$(JUDGE),--judge $(call quoted,$(judge))) $(if $(QUICK),--quick) $(if $(WRITE),--write) $(if $(JSON),--json)
 
 rehearsal: $(INSTALLED)  ## release to a Hub on this machine, over real HTTP
-	@$(BIN)/python -m recipes.rehearsal --recipe $(RECIPE) $(if $(ALLOW),--allow $(ALLOW)) $(if $(PRIVATE),--private)
+	@$(BIN)/python -m recipes.rehearsal --recipe $(call quoted,$(RECIPE)) $(call option,--allow,ALLOW) $(if $(PRIVATE),--private)
 
 space: $(INSTALLED)  ## run the demo on the staged release and print its URL
-	@$(BIN)/python -m recipes.space --recipe $(RECIPE)
+	@$(BIN)/python -m recipes.space --recipe $(call quoted,$(RECIPE))
 
 base: $(INSTALLED)  ## pre-train the base of the embedded judge (two hours)
 	@$(BIN)/python -m recipes.tiny.pretrain
 
 embed: $(INSTALLED)  ## put the judge of a finished release into the package
-	@$(BIN)/python -m recipes.embed --recipe $(RECIPE)
+	@$(BIN)/python -m recipes.embed --recipe $(call quoted,$(RECIPE))
 
 # Made again at no cost. What else is in build/ has paid replies, adapters, or what people rated and confirmed.
 REMADE := release release-* release.* bench.jsonl coverage.json environments full-size rehearsal selftest space

@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -165,9 +166,13 @@ def _state(outcomes: Sequence[Opening], findings: Sequence[Finding], left: Seque
 
 
 def _push_command(arguments: argparse.Namespace) -> str:
-    """What pushes this very release, in two lines."""
-    allow = f" ALLOW={arguments.allow}" if arguments.allow else ""
-    options = f"RECIPE={arguments.recipe} VERSION={arguments.version}{allow}"
+    """What pushes this very release, in two lines, to be typed in a shell."""
+    only = arguments.only if arguments.only != ",".join(PARTS) else None
+    typed = {
+        "RECIPE": arguments.recipe, "VERSION": arguments.version, "ALLOW": arguments.allow, "STAGE": arguments.stage,
+        "ONLY": only, "PRIVATE": int(arguments.private), "CREATE_PR": int(arguments.create_pr),
+    }  # fmt: skip
+    options = " ".join(f"{name}={shlex.quote(str(value))}" for name, value in typed.items() if value)
     return f"  NAMESPACE=<you> HF_TOKEN=<token> \\\n    make release {options}"
 
 

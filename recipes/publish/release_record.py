@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -44,7 +45,7 @@ def release_record(
         "release": {"recipe": recipe.name, "version": version, "namespace": namespace, **terms(recipe)},
         "repositories": (names or repositories(recipe)).ids(namespace),
         "commit": commit(),
-        "commands": [f"make release RECIPE={_called(recipe)} VERSION={version}"],
+        "commands": [f"make release RECIPE={shlex.quote(_called(recipe))} VERSION={version}"],
         "versions": versions(),
         "seeds": asdict(recipe.seeds),
         "teacher": _teacher(recipe, build),

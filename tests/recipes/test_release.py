@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -129,6 +130,47 @@ def test_the_command_that_pushes_lets_pass_what_this_release_did() -> None:
     assert printed.endswith(f"make release RECIPE=smoke VERSION={__version__} ALLOW=baseline")
     assert "ALLOW" not in _push_command(parse(["--recipe", "smoke"]))
     assert all(len(line) <= 80 for line in printed.splitlines())
+
+
+TYPED = {
+    "RECIPE": "my recipes/it's one.yaml",
+    "NAMESPACE": "me",
+    "STAGE": "my stage",
+    "ONLY": "model,space",
+    "PRIVATE": 1,
+}
+
+
+def made(folder: Path, *words: str) -> list[str]:
+    """What `make` gives to Python, typed in a shell."""
+    (folder / "bin").mkdir(exist_ok=True)
+    (python := folder / "bin" / "python").write_text(
+        f"#!{sys.executable}\nimport json, sys\nprint(json.dumps(sys.argv[1:]))"
+    )
+    python.chmod(0o755)
+    (folder / "installed").touch()
+    call = ["make", "--no-print-directory", *words, f"BIN={folder / 'bin'}", f"INSTALLED={folder / 'installed'}"]
+    return json.loads(subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.parametrize("target", ["release", "rehearsal", "space", "embed"])
+def test_make_takes_paths_with_spaces_and_quotes(target: str, tmp_path: Path) -> None:
+    words = made(tmp_path, target, *(f"{name}={value}" for name, value in TYPED.items()))
+    assert words[:4] == ["-m", f"recipes.{target}", "--recipe", TYPED["RECIPE"]]
+    if target == "release":
+        arguments = parse(words[2:])
+        assert (str(arguments.stage), arguments.only, arguments.private) == ("my stage", "model,space", True)
+
+
+def test_the_command_that_pushes_is_of_this_very_release(tmp_path: Path) -> None:
+    """Typed as it is printed, it stages where this one is staged, and pushes what this one would have pushed."""
+    options = ["--recipe", TYPED["RECIPE"], "--stage", "my stage", "--only", "model", "--private", "--create-pr"]
+    printed = _push_command(parse(options)).replace("<you>", "me").replace("<token>", "x")
+    _, _, words = printed.partition("make ")
+    again = parse(made(tmp_path, *shlex.split(words))[2:])
+    assert vars(again) == vars(parse([*options, "--version", __version__]))
+    plain = _push_command(parse([]))
+    assert plain.endswith(f"make release RECIPE=tiny VERSION={__version__}")
 
 
 def test_with_json_a_program_reads_stdout_and_a_person_stderr(capsys, monkeypatch) -> None:
