@@ -33,6 +33,16 @@ RATING = object_schema({"reasoning": {"type": "string"}, "score": {"type": "inte
         ("<seed:think>2</seed:think>8", "8"),
         ("<|channel|>analysis<|message|>2<|end|><|start|>assistant<|channel|>final<|message|>8", "8"),
         ("I think so", "I think so"),
+        ("```json\n<think>2</think>8", "8"),
+        ("Hm.\n</think>\n\n8", "\n\n8"),
+        ("<think>final answer: </think>8", "8"),
+        ("<think>```python\n</think>8", "8"),
+        ("1 <think>2</think>8", "1 <think>2</think>8"),
+        ("1. The sign: `</think>8`", "1. The sign: `</think>8`"),
+        ("1. It reads: </think>8", "1. It reads: </think>8"),
+        ("1\n```\n</think>8\n```", "1\n```\n</think>8\n```"),
+        ('<think>2</think>1. It reads "</think>8"', '1. It reads "</think>8"'),
+        ("<think>2</think>1 <think>7</think>8", "1 <think>7</think>8"),
     ],
 )
 def test_what_is_thought_is_not_spoken(text, rest):
