@@ -6,7 +6,8 @@ Line k of a text file belongs to the k-th image in order of name. A table's row 
 
 A seed may look like an id: `2/0.png` is of prompt 2 or of prompt 0. Where two places name different prompts, one place
 counts for all images of the folder: the only one that names every prompt, if every image names one there. Nothing is
-guessed where there is no such place.
+guessed where there is no such place. `a_red_cat/0.png` beside `a_dog/0.png` is as unclear: the folders may be the
+prompts. There the file's name counts if all prompts are named so, in at most half as many folders.
 """
 
 from __future__ import annotations
@@ -97,6 +98,7 @@ def rows_of(
             where = "folders" if place > _NAME else "file names"
             decided = f"{image} is of prompt {quoted(table.id(told[example][place]))}: {where} alone name all prompts"
             told = [{place: one[place]} if place in one else {} for one in told]
+        decided = _of_folders([names[number] for number in numbers], told, table, folder) or decided
         for number, one in zip(numbers, told):
             if known := next(((place, row) for place, row in one.items() if row != _NO_ROW), None):
                 found[number] = table.row(known[1], names[number], known[0])
@@ -126,6 +128,33 @@ def _place(told: Sequence[Told], prompts: set[int]) -> int | None:
     if len(complete) != 1 or any(one.get(complete[0], _NO_ROW) == _NO_ROW for one in known):
         return None
     return complete[0]
+
+
+def _of_folders(names: Sequence[Path], told: Sequence[Told], table: _Table, folder: str) -> str | None:
+    """A sentence where numbers that are taken for ids come again in folders that are neither ids nor seeds.
+
+    Raises:
+        UserError: these numbers may be seeds.
+    """
+    above: dict[int, set[tuple[str, ...]]] = defaultdict(set)
+    unclear = None
+    for name, one in zip(names, told):
+        place, row = next((told for told in one.items() if told[1] != _NO_ROW), (None, _NO_ROW))
+        if place in (_NAME, _BEFORE_SEED) and table.id(row).isdecimal():
+            above[row].add(tuple(part for part in name.parts[:-1] if not _NUMBER.fullmatch(part)))
+            if len(above[row]) > 1:
+                unclear = unclear or (quoted(as_text(name)), quoted(table.id(row)))
+    if unclear is None:
+        return None
+    image, prompt = unclear
+    folders = len(set().union(*above.values()))
+    if table.prompts <= set(above) and 2 * folders <= len(table.prompts):
+        return f"{image} is of prompt {prompt}: file names alone name all prompts"
+    raise UserError(
+        f"{folder}: {image} may be of prompt {prompt} or of the prompt that its folder is called after",
+        f"Files have the same numbers in {folders} folders, as seeds have",
+        f"Name folders by ids (2/seed_0.png), or by seeds and files by ids (seed_0/2.png), or {_TABLE}",
+    )
 
 
 def _two_prompts(image: str, table: _Table, told: Told, path: str) -> UserError:

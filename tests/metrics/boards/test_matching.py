@@ -73,6 +73,30 @@ def test_all_images_of_all_prompts_are_told_apart_from_their_seeds(layout, ids, 
     assert [int(row["id"]) for row in rows if row] == list(images.values())
 
 
+@given(st.sampled_from(["prompt_{id}/{seed}.png", "p{id}/{seed}.png", "{id}-red/{seed}.png", "{id}-red/{seed}_7.png"]),
+       numbers(9), numbers(9), numbers(9), WIDTHS)  # fmt: skip
+def test_seeds_are_no_ids_where_folders_are_called_after_prompts(layout, known, made, seeds, widths):
+    """Seed k had the prompt k, without a word."""
+    assume(len(made) > 1 and len(made) > len(known) / 2)
+    assume(set(known) & set(seeds))
+    with pytest.raises(UserError, match=r"may be of prompt '\d'.*is called after.*seed_0/2.png"):
+        rows_of(list(of_prompts(layout, made, seeds, widths)), table([str(one) for one in known]), "ours")
+
+
+@pytest.mark.parametrize("layout", ["step_{seed}/{id}.png", "run {seed}/images/{id}_7.png"])
+def test_names_that_are_all_prompts_count_in_a_few_folders_of_any_name(layout):
+    images = of_prompts(layout, range(4), [10, 20], (1, 1))
+    rows, decided = rows_of(list(images), table(["0", "1", "2", "3"]), "ours")
+    assert [int(row["id"]) for row in rows if row] == list(images.values())
+    assert decided is not None and "file names alone name all prompts" in decided
+
+
+def test_an_id_of_letters_is_no_seed_in_whatever_folder():
+    names = [Path(f"{folder}/{one}.png") for folder in ("day", "night") for one in ("cat", "dog")]
+    rows, _ = rows_of(names, Prompts("p.csv", ({"id": "cat", "prompt": "a"}, {"id": "dog", "prompt": "b"}), False), "")
+    assert [row and row["id"] for row in rows] == ["cat", "dog"] * 2
+
+
 def write(folder: Path, *names: str) -> str:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
