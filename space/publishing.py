@@ -255,6 +255,6 @@ def _asked_for(error: Exception) -> float:
 
     headers: Any = getattr(getattr(error, "response", None), "headers", {})
     asked, limit = headers.get("Retry-After", ""), parse_ratelimit_headers(headers)
-    if asked.isdigit():
+    if asked.isascii() and asked.isdecimal():
         return float(asked)
     return limit.reset_in_seconds + 1.0 if limit is not None and limit.remaining == 0 else 0.0

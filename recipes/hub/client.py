@@ -162,7 +162,7 @@ class Hub:
 
         headers = getattr(getattr(error, "response", None), "headers", {})
         asked, limit = headers.get("Retry-After", ""), parse_ratelimit_headers(headers)
-        seconds = float(asked) if asked.isdigit() else 2.0 ** (attempt - 1)
+        seconds = float(asked) if asked.isascii() and asked.isdecimal() else 2.0 ** (attempt - 1)
         if limit is not None and limit.remaining == 0:
             seconds = limit.reset_in_seconds + 1.0
         if seconds > NOTICED_WAIT:

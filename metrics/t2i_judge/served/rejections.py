@@ -70,7 +70,7 @@ class Rejection:
         if isinstance(error, Mapping):
             message = next((error[k] for k in ("message", "detail", "msg", "error") if error.get(k)), "")
             code, param = error.get("code") or error.get("type"), error.get("param")
-            if status == 200 and str(code).isdigit() and 400 <= int(str(code)) < 600:
+            if status == 200 and re.fullmatch(r"[45][0-9]{2}", str(code)):
                 status = int(str(code))
             message = _with_metadata(message, error.get("metadata"))
         words = [str(code)] if code and str(code) not in str(message) and str(code) != str(status) else []

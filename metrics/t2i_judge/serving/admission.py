@@ -29,6 +29,7 @@ _OPEN = ("/health", "/docs", "/openapi.json")  # paths that need no key
 _TOLD = {401: [("www-authenticate", "Bearer")], 429: [("retry-after", "1")]}  # headers of refusals
 _FULL = "many large requests are being processed"
 _STILL, _WHOLE = 30.0, 300.0  # seconds that a body may stand still, and that all of it may take
+_DIGITS = 20  # of a length: no larger one is told from it
 _READ_AWAY = 4  # times the limit that is read and thrown away, so that whoever sends too much hears the answer
 
 
@@ -149,7 +150,7 @@ def _crowd(scope: Scope) -> str:
 def _size(headers: dict[str, str]) -> int:
     """Bytes of the body as declared; 0 where they are not (a chunked body)."""
     declared = headers.get("content-length", "0")
-    return int(declared) if declared.isdigit() else 0
+    return int(declared[:_DIGITS]) if declared.isascii() and declared.isdecimal() else 0
 
 
 def in_time(receive: Receive, still: float, total: float) -> Receive:

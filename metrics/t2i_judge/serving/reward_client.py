@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import UserError, quoted
@@ -33,8 +34,8 @@ class RewardClient(Rewards):
 
     After a lost connection (the server was restarted or killed) it tries again for 60 s. If the server's queue is full,
     it tries again as long as `timeout` allows. The server remembers what it has judged, so nothing is judged twice.
-    A score outside the range that the server tells of its judge is an error, and so is another range than before, such
-    as after a restart with another judge: it would train a generator.
+    A score outside the range that the server tells of its judge is an error, and so is the score of another image, or
+    another judge, revision or range than before, such as after a restart: it would train a generator.
 
     Args:
         url: address of the server. A login in it is sent and shown nowhere.
@@ -58,7 +59,7 @@ class RewardClient(Rewards):
         if client_key_env is not None and not (client_key := os.environ.get(client_key_env, "").strip()):
             raise UserError(f"The variable {client_key_env} is empty", "It should contain the server's key", "Set it")
         self._http, self._loop = HttpClient(self.address, client_key, timeout), EventLoop()
-        self._range: tuple[float, float] | None = None  # of the judge, as it was first told
+        self._told: _Judge | None = None  # as it was first told
 
     def __repr__(self) -> str:
         return f"RewardClient({str(self.address)!r}, on_failure={self.on_failure!r})"
@@ -73,7 +74,7 @@ class RewardClient(Rewards):
         items: dict[int, dict[str, Any]] = {}
         for number, image in enumerate(images):
             try:
-                items[number] = {"image": _encoded(image), "prompt": prompts[number]}
+                items[number] = {"id": str(number), "image": _encoded(image), "prompt": prompts[number]}
                 if references is not None and references[number] is not None:
                     items[number]["reference_image"] = _encoded(references[number])
             except ImageError as error:
@@ -94,22 +95,27 @@ class RewardClient(Rewards):
         if answer.status != 200:
             raise _refusal(self.address, answer)
         try:
-            low, high = map(float, answer.record["judge"]["score_range"])
-            rewards = [_reward(result, low, high) for result in answer.record["results"]]
+            judge = _judge(answer.record["judge"])
+            rewards = [_reward(result, judge) for result in answer.record["results"]]
+            ids = [result["id"] for result in answer.record["results"]]
         except _NOT_OURS as error:
             raise self._no_rewards(error) from error
         if len(rewards) != len(items):
             given = f"{counted(len(rewards), 'reward')} for {counted(len(items), 'image')}"
             raise UserError(f"{self.address} gives {given}", "", "Update the server")
-        self._check_range(low, high)
+        if ids != [item["id"] for item in items]:
+            raise UserError(f"{self.address} gives rewards for other images", "", "Update the server")
+        self._check_judge(judge)
         return rewards
 
-    def _check_range(self, low: float, high: float) -> None:
-        first = self._range = self._range or (low, high)
-        if first != (low, high):
+    def _check_judge(self, judge: _Judge) -> None:
+        first = self._told = self._told or judge
+        if first.revision is None:  # not known yet: nothing was judged, and a served judge says it with its replies
+            first = self._told = replace(first, revision=judge.revision)
+        if first != replace(judge, revision=judge.revision or first.revision):
             raise UserError(
-                f"{self.address} judges in the range [{low:g}, {high:g}] now, and did in [{first[0]:g}, {first[1]:g}]",
-                "Rewards on two scales cannot be mixed",
+                f"{self.address} judges by {judge} now, and did by {first}",
+                "Rewards of two judges cannot be mixed",
                 "Start the server with the judge that it had, or make a new client",
             )
 
@@ -145,6 +151,26 @@ class RewardClient(Rewards):
             pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+@dataclass(frozen=True)
+class _Judge:
+    """What a server says of its judge."""
+
+    name: str
+    revision: str | None
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        revision = f" ({self.revision[:20]})" if self.revision else ""
+        return f"{quoted(self.name[:100])}{revision} in the range [{self.low:g}, {self.high:g}]"
+
+
+def _judge(record: Any) -> _Judge:
+    """Raises one of `_NOT_OURS` for anything that describes no judge."""
+    low, high = map(float, record["score_range"])
+    return _Judge(str(record["name"]), None if record["revision"] is None else str(record["revision"]), low, high)
+
+
 def _encoded(image: Any) -> str:
     """An image as base64: a file as it is, pixels as PNG. Raises `ImageError`."""
     data = read_cell(image)
@@ -173,13 +199,14 @@ def _requests(items: dict[int, dict[str, Any]]) -> Iterator[list[int]]:
         yield some
 
 
-def _reward(result: Any, low: float, high: float) -> Reward:
+def _reward(result: Any, judge: _Judge) -> Reward:
     """What a server says of an image. Raises one of `_NOT_OURS` for anything that is no judgement in the range."""
     reason = None if result["reason"] is None else str(result["reason"])
     scores = {str(aspect): _number(score) for aspect, score in result["scores"].items()}
     score = _number(result["score"])
-    if score is not None and not low - _ROUNDING <= score <= high + _ROUNDING:
-        raise ValueError(f"{score:g} is not a score of this judge, whose range is [{low:g}, {high:g}]")
+    for given in (score, *scores.values()):
+        if given is not None and not judge.low - _ROUNDING <= given <= judge.high + _ROUNDING:
+            raise ValueError(f"{given:g} is not a score of this judge, whose range is [{judge.low:g}, {judge.high:g}]")
     return reward_of(Status(result["status"]).value, reason, score, scores)
 
 

@@ -60,6 +60,11 @@ def test_the_room_for_a_reply_is_worked_out_where_the_message_lets_it(words, ask
     assert Rejection(400, words).room(asked) == room
 
 
+@pytest.mark.parametrize(("code", "status"), [(429, 429), ("503", 503), ("²", 200), ("٤٠٤", 200), ("4" * 5000, 200)])
+def test_a_status_within_a_reply_is_three_plain_digits(code, status):
+    assert Rejection.of(200, {"error": {"message": "no", "code": code}}).status == status
+
+
 def test_what_ends_a_run_is_told_from_what_ends_a_call():
     assert Rejection(400, "You exceeded your current quota: insufficient_quota").no_money
     assert Rejection(402, "").no_money

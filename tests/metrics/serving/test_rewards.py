@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -118,7 +118,7 @@ class Foreign(BaseHTTPRequestHandler):
     """A server that is not ours, or was taken over, and may answer anything."""
 
     results = b"null"
-    judge = b'{"score_range": [0, 10]}'
+    judge = b'{"name": "its", "revision": null, "score_range": [0, 10]}'
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
@@ -148,7 +148,7 @@ def foreign(kind=Foreign, **said):
 
 
 def result(**said):
-    usual = {"status": "ok", "reason": None, "scores": {"overall": 5.0}, "score": 5.0}
+    usual = {"id": "0", "status": "ok", "reason": None, "scores": {"overall": 5.0}, "score": 5.0}
     return ("[" + json.dumps(usual | said) + "]").encode()
 
 
@@ -161,12 +161,13 @@ def test_what_is_no_number_of_the_judges_range_is_no_reward(score):
 
 def test_the_range_is_that_of_the_judge_who_answers_and_stays_the_same():
     """It was asked for once: after a restart with another judge, scores were read by the range of the first."""
-    told = result(score=0.5)
-    with foreign(results=told) as address, foreign(results=told, judge=b'{"score_range": [0, 1]}') as restarted:
+    told = result(score=0.5, scores={"overall": 0.5})
+    other = Foreign.judge.replace(b"10", b"1")
+    with foreign(results=told) as address, foreign(results=told, judge=other) as restarted:
         client = RewardClient(f"http://{address}")
         assert client.score(pictures()[:1], PROMPTS[:1])[0].score == 0.5
         client.address = Address.parse(f"http://{restarted}")
-        with pytest.raises(UserError, match=r"in the range \[0, 1\] now, and did in \[0, 10\].* make a new client"):
+        with pytest.raises(UserError, match=r"in the range \[0, 1\] now, and did by .*\[0, 10\].* make a new client"):
             client.score(pictures()[:1], PROMPTS[:1])
         assert RewardClient(f"http://{restarted}").score(pictures()[:1], PROMPTS[:1])[0].score == 0.5
 
@@ -174,12 +175,37 @@ def test_the_range_is_that_of_the_judge_who_answers_and_stays_the_same():
 @pytest.mark.parametrize(
     "said",
     [b"5", b"[" * 200_000, b'{"a": 1}', b"[{}]", *(result(**{name: odd}) for name, odd in (
+        ("scores", {"overall": 5.0, "appearance": 1e9}),
         ("status", ["ok"]), ("status", "fine"), ("scores", "overall"), ("scores", {"overall": "1e9"}), ("scores", [1]),
     ))],
 )  # fmt: skip
 def test_what_is_no_judgement_is_one_line(said):
     with foreign(results=said) as address, pytest.raises(UserError, match="gives no rewards"):
         RewardClient(f"http://{address}").score(pictures()[:1], PROMPTS[:1])
+
+
+def test_scores_of_other_images_are_nobodys_reward():
+    said = b"[%s, %s]" % (result(id="1", score=1.0)[1:-1], result(id="0", score=9.0)[1:-1])
+    with foreign(results=said) as address, pytest.raises(UserError, match="gives rewards for other images"):
+        RewardClient(f"http://{address}").score(pictures()[:2], PROMPTS[:2])
+
+
+@pytest.mark.parametrize("other", [{"name": "another"}, {"revision": "2"}, {"revision": None, "name": "another"}])
+def test_another_judge_than_before_is_said(other):
+    first = {"name": "its", "revision": None, "score_range": [0, 10]}
+    known = first | {"revision": "1"}
+    with ExitStack() as servers:
+        urls = [
+            servers.enter_context(foreign(results=result(), judge=json.dumps(judge).encode()))
+            for judge in (first, known, first, known | other)
+        ]
+        client = RewardClient(f"http://{urls[0]}")
+        for url in urls[:3]:  # what failed does not tell which snapshot judged it
+            client.address = Address.parse(f"http://{url}")
+            assert client.score(pictures()[:1], PROMPTS[:1])[0].score == 5
+        client.address = Address.parse(f"http://{urls[3]}")
+        with pytest.raises(UserError, match=r"Rewards of two judges cannot be mixed"):
+            client.score(pictures()[:1], PROMPTS[:1])
 
 
 @pytest.mark.parametrize("judge", [b"{}", b"[]", b'{"score_range": 3}', b'{"score_range": [0, "high"]}', b"["])
