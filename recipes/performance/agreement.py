@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from t2i_judge.stats.agreement import paired_bootstrap
-from t2i_judge.stats.resampling import WeightedPair, bootstrap_weights
+from t2i_judge.stats.resampling import bootstrap_weights
+from t2i_judge.stats.weighted import WeightedPair
 
 N, DRAWS, SLICE = 1000, 10_000, 40
 ROWS = 1_000_000

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..stats.coefficients import COEFFICIENTS, Floats, system_level
-from ..stats.resampling import WeightedPair
 from ..stats.spread import Spread
 from ..stats.systems import SystemTable, resampled_accuracy, resampled_means, soft_pairwise_accuracy
 from ..stats.units import check_systems
+from ..stats.weighted import WeightedPair
 from .items import Items
 from .report import Figure, SystemRow
 from .rows import few_units, reason_of

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .coefficients import Floats, scaled
 from .columns import Column
-from .resampling import WeightedPair, standardised
+from .weighted import WeightedPair, standardised
 
 _BINS = 512  # of ranks, for tau's concordance: an item's share of pairs is off by at most one part in so many
 _DELETED = 100  # units up to which each is left out in turn

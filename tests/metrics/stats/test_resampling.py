@@ -13,7 +13,6 @@ from scipy import stats
 from t2i_judge.errors import UserError
 from t2i_judge.stats.coefficients import COEFFICIENTS
 from t2i_judge.stats.resampling import (
-    WeightedPair,
     bootstrap,
     bootstrap_weights,
     holm,
@@ -21,6 +20,7 @@ from t2i_judge.stats.resampling import (
     percentile_interval,
     permutation_test,
 )
+from t2i_judge.stats.weighted import WeightedPair
 
 number = st.one_of(st.integers(0, 4).map(float), st.floats(-10, 10).map(lambda v: round(v, 3)))
 
