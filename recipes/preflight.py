@@ -16,8 +16,8 @@ from recipes.publish.preflight import Check, Progress, Target, preflight, requir
 from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
+from recipes.recipe.training_inputs import all_inputs
 from recipes.training.jobs import awaited, home
-from recipes.training.trainings import all_inputs
 from t2i_judge.errors import UserError
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser

@@ -8,29 +8,48 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import Marker, file_table, fingerprint
+from recipes.recipe.training_inputs import inputs_of
 from recipes.recipe.typed_yaml import RECIPES
 from t2i_judge.files import read_jsonl, write_atomic
 
 
 def inputs_of_study(recipe: Recipe, build: BuildFolder) -> str:
-    """Digest of what a study depends on: its trainings, and how they are measured; `recipe` is `pinned`."""
-    measured = (recipe.evaluation.limit, recipe.evaluation.resamples, recipe.seeds.evaluation)
-    return fingerprint({}, inputs_of_trainings(recipe, build), repr(measured))
+    """Digest of what a study depends on: its trainings, their usual settings, and how they are measured.
+
+    `recipe` is `pinned`.
+    """
+    training, evaluation = recipe.training, recipe.evaluation
+    usual = (training.max_steps, training.learning_rate, training.per_device_train_batch_size)
+    measured = (evaluation.limit, evaluation.resamples, recipe.seeds.evaluation)
+    return fingerprint({}, inputs_of_trainings(recipe, build), repr(usual), repr(measured))
 
 
 def inputs_of_trainings(recipe: Recipe, build: BuildFolder) -> str:
-    """Digest of what every training of a study depends on besides its own description."""
+    """Digest of what every training of a study depends on besides its own description (`trial_recipe`)."""
     known = (build.items, build.latent, build.humans, build.ratings)
-    files = file_table(build.distill, build.distill.glob("data/*.parquet"))
-    files |= file_table(build.root, [path for path in known if path.is_file()])
-    sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
-    return fingerprint(files, _taught(build.teacher), repr(sections), repr(recipe.training), recipe.mode)
+    files = file_table(build.root, [path for path in known if path.is_file()])
+    shared = trial_recipe(recipe, steps=1, learning_rate=1.0, batch=1, seed=0)
+    trainings = (inputs_of(shared, build, what) for what in ("judge", "direct"))
+    return fingerprint(files, _taught(build.teacher), *trainings, recipe.mode)
+
+
+def trial_recipe(recipe: Recipe, steps: int, learning_rate: float, batch: int, seed: int) -> Recipe:
+    """The recipe by which one training of a study is made, with everything that a training may have for its own."""
+    training = replace(
+        recipe.training,
+        max_steps=steps,
+        learning_rate=learning_rate,
+        per_device_train_batch_size=batch,
+        save_steps=max(1, steps),
+    )
+    return replace(recipe, training=training, seeds=replace(recipe.seeds, training=seed, mixture=seed))
 
 
 def _taught(teacher: Path) -> str:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import numpy as np
 
 from recipes.distillation.sft_data import load_distillation, training_dataset
 from recipes.evaluation.judging import held_out
-from recipes.evaluation.learning import inputs_of_study, inputs_of_trainings, learning_beside, take
+from recipes.evaluation.learning import inputs_of_study, inputs_of_trainings, learning_beside, take, trial_recipe
 from recipes.evaluation.results import Ratings, read_ratings
 from recipes.performance.learners import labels_in, open_learnt, rows_of, scored
 from recipes.recipe.build_folder import BuildFolder
@@ -131,15 +131,7 @@ class Study:
         return inputs_of_trainings(self.recipe, self.build)
 
     def _recipe(self, trial: Trial) -> Recipe:
-        training = replace(
-            self.recipe.training,
-            max_steps=trial.steps,
-            learning_rate=trial.learning_rate,
-            per_device_train_batch_size=trial.batch,
-            save_steps=max(1, trial.steps),
-        )
-        seeds = replace(self.recipe.seeds, training=trial.seed, mixture=trial.seed)
-        return replace(self.recipe, training=training, seeds=seeds)
+        return trial_recipe(self.recipe, trial.steps, trial.learning_rate, trial.batch, trial.seed)
 
     @cached_property
     def splits(self) -> dict[str, list[Item]]:

@@ -25,9 +25,10 @@ from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import JOBS, ROOT, Recipe
 from recipes.recipe.markers import Marker
+from recipes.recipe.training_inputs import all_inputs, inputs_of
 from recipes.training.job_package import MANIFEST, check_arrival, digest_of, pack
 from recipes.training.job_results import DIRECT, JUDGE, STARTED, JobResults, bring_home, finished, require_own
-from recipes.training.trainings import all_inputs, inputs_of, train
+from recipes.training.trainings import train
 from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import write_atomic
 

@@ -5,7 +5,6 @@ A finished training is not repeated; one that was interrupted goes on from its l
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
@@ -25,13 +24,13 @@ from recipes.distillation.sft_data import (
 )
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, differing
-from recipes.recipe.markers import Marker, file_table, fingerprint, read_json
+from recipes.recipe.markers import Marker, read_json
 from recipes.recipe.second_process import cores_to_share, second_process
+from recipes.recipe.training_inputs import inputs_of
 from recipes.training.checks import check_texts
 from recipes.training.fine_tuning import fine_tune, load_processor, versions
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl, write_atomic
-from t2i_judge.prompts import DIRECT_STUDENT_HASH
 from t2i_judge.records import Judgement
 
 if TYPE_CHECKING:
@@ -152,36 +151,6 @@ def _fit(
     }
     if first_process():
         marker.write(inputs, log | known)
-
-
-def inputs_of(recipe: Recipe, build: BuildFolder, what: str = "judge") -> str:
-    """Digest of everything that a training depends on: recipe (`pinned`), data, base and templates."""
-    files = file_table(build.distill, build.distill.glob("data/*.parquet"))
-    if what == "direct":
-        what += _labels(build)
-    if base := recipe.base.folder:
-        files |= {f"base/{path}": entry for path, entry in file_table(base, base.glob("*.*")).items()}
-    sections = (recipe.base, recipe.adapter, recipe.quantization, recipe.packing, recipe.mixture, recipe.rebalance)
-    templates = DIRECT_STUDENT_HASH if what.startswith("direct") else recipe.student_hash
-    training = repr(recipe.training).replace(", length_normalization=0.0", "")  # as before there was this key
-    return fingerprint(files, what, repr(sections), training, repr(recipe.seeds), templates)
-
-
-def _labels(build: BuildFolder) -> str:
-    """What the direct baseline learns: the teacher's scores of the training images, and nothing of the others."""
-    from pyarrow.parquet import read_table
-
-    shards = sorted(build.distill.glob("data/*.parquet"))
-    learnt = {name for shard in shards for name in read_table(shard, columns=["id"])["id"].to_pylist()}
-    rows = [row for row in read_jsonl(build.teacher) if row["image_id"] in learnt]
-    return json.dumps([[row["image_id"], sorted(row["scores"].items())] for row in rows])
-
-
-def all_inputs(recipe: Recipe) -> dict[str, str]:
-    """The digests of all that a recipe (`pinned`) trains: "judge" and, where it has one, "direct"."""
-    build = BuildFolder(recipe.folder)
-    parts = ("judge", "direct") if recipe.evaluation.direct and build.teacher.is_file() else ("judge",)
-    return {part: inputs_of(recipe, build, part) for part in parts}
 
 
 def first_process() -> bool:

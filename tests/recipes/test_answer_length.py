@@ -14,9 +14,9 @@ from trl import SFTTrainer
 from recipes.distillation.sft_data import load_distillation, read_samples, select, training_dataset
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe
+from recipes.recipe.training_inputs import inputs_of
 from recipes.training.answer_length import answer_weights
 from recipes.training.fine_tuning import make_trainer, sft_config
-from recipes.training.trainings import inputs_of
 from t2i_judge.local.packing import IGNORED
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 
@@ -85,7 +85,9 @@ def test_without_normalisation_the_trainer_is_that_of_trl(built: Path, tmp_path:
 
 def test_a_training_of_before_the_key_stays_done(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     texts: list[str] = []
-    monkeypatch.setattr("recipes.training.trainings.fingerprint", lambda files, *parts: texts.append(repr(parts)) or "")
+    monkeypatch.setattr(
+        "recipes.recipe.training_inputs.fingerprint", lambda files, *parts: texts.append(repr(parts)) or ""
+    )
     inputs_of(with_normalization(0.0), BuildFolder(built))
     inputs_of(with_normalization(0.5), BuildFolder(built))
     assert "length_normalization" not in texts[0] and "length_normalization=0.5" in texts[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from t2i_judge.prompts import LEVELS, SUMMARY_SCORE
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
+from tests.recipes.synthetic import synthetic_base
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +109,25 @@ def test_a_card_takes_what_was_run_in_full_on_this_very_build(build, tmp_path):
         copy.fair.write(inputs or inputs_of_study(recipe, copy), {"quick": quick})
         assert learning_of(recipe, copy).keys() == set(there)
     assert learning_of(smoke_recipe(max_steps=7), copy) == {}
+
+
+def test_a_study_is_of_one_base_and_of_one_way_to_ask_and_a_training_of_what_no_trial_sets(build, tmp_path):
+    folder, copy = synthetic_base(_made(tmp_path / "base")), BuildFolder(build)
+    recipe = smoke_recipe()
+    recipe = replace(recipe, base=replace(recipe.base, model=str(folder)))
+    study, trainings = inputs_of_study(recipe, copy), learning.inputs_of_trainings(recipe, copy)
+    for other in (replace(recipe, answers_first=True), replace(recipe, mode="greedy")):
+        assert inputs_of_study(other, copy) != study
+        assert learning.inputs_of_trainings(other, copy) != trainings
+    for training in ({"max_steps": 7}, {"learning_rate": 1e-3}, {"per_device_train_batch_size": 3}):
+        other = replace(recipe, training=replace(recipe.training, **training))
+        assert inputs_of_study(other, copy) != study, "it is of other settings"
+        assert learning.inputs_of_trainings(other, copy) == trainings, "every trial brings its own"
+    seeded = replace(recipe, seeds=replace(recipe.seeds, training=7, mixture=7))
+    assert inputs_of_study(seeded, copy) == study, "so are the seeds"
+    (folder / "model.safetensors").write_bytes(b"other weights")
+    assert inputs_of_study(recipe, copy) != study
+    assert learning.inputs_of_trainings(recipe, copy) != trainings
 
 
 def test_studies_beside_a_recipe_count_for_every_build_of_the_same_data(build, tmp_path, monkeypatch):

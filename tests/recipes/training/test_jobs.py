@@ -21,12 +21,13 @@ from recipes.loopback.hub.server import Fault
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.markers import file_table
+from recipes.recipe.training_inputs import all_inputs
 from recipes.train import main
 from recipes.training import job_package
 from recipes.training.job_package import build_wheel, check_arrival, digest_of, pack
 from recipes.training.job_results import JobResults, finished
 from recipes.training.jobs import MOUNT, awaited, script
-from recipes.training.trainings import all_inputs, train, without_direct
+from recipes.training.trainings import train, without_direct
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
 from tests.loopback_hub import loopback
