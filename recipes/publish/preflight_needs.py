@@ -18,6 +18,7 @@ from t2i_judge.cli.plan import CostPlan, plan_run, protocol_of
 from t2i_judge.errors import UserError, sentences
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.rows import read_decompositions
+from t2i_judge.served.address import OPENAI
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.prices import price_of
 from t2i_judge.wording import counted
@@ -97,7 +98,8 @@ def _reachable(recipe: Recipe) -> Iterator[Line]:
     except UserError as error:
         yield "teacher", sentences(error.fact, error.reason), error.fix, "error"
         return
-    yield "teacher", f"{recipe.teacher.model} at {recipe.teacher.base_url or 'OpenAI'} answers"
+    where = "OpenAI" if str(backend.address) == OPENAI else backend.address
+    yield "teacher", f"{recipe.teacher.model} at {where} answers"
 
 
 def _against_cap(recipe: Recipe, gone: float, calls: float, asking: float, measuring: float) -> Iterator[Line]:

@@ -23,6 +23,8 @@ from recipes.evaluation.judging import further_judges
 from recipes.hub.repositories import PARTS
 from recipes.preflight import main, progress_of
 from recipes.publish.preflight import Check, Progress, Target, asked_for_money, preflight, table
+from recipes.publish.preflight_data import look_at
+from recipes.publish.preflight_needs import cost
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import load_recipe
 from recipes.recipe.items import read_items
@@ -187,6 +189,16 @@ def test_the_key_is_looked_for_where_the_recipe_says(place, server, monkeypatch)
     assert errors(checks_of(place)) == {"teacher"}
     monkeypatch.setenv("MY_KEY", "sk-mine")
     assert not errors(checks_of(place))
+
+
+def test_a_login_of_the_teacher_s_server_is_not_printed(place, server, monkeypatch) -> None:
+    recipe = fine(server)
+    recipe["teacher"]["base_url"] = None
+    write(place, recipe)
+    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url.replace('//', '//ann:s3cret@')}?api_key=s3cret")
+    mine = load_recipe(place / "recipe.yaml")
+    said = next(text for name, text, *_ in cost(mine, look_at(mine), built=False) if name == "teacher")
+    assert said.endswith(f"at {server.url}?api_key=... answers")
 
 
 def test_a_dry_run_stops_before_a_paid_teacher(place, server, capsys) -> None:
