@@ -1,8 +1,9 @@
 """Which image belongs to which prompt, told by the names of a generator's files and folders.
 
-Line k of a text file belongs to the k-th image in order of name. A table's row belongs to the image that its column
-`image` names. Else its id is looked for in three places: the file's name (`ID.png`), that name before a seed
-(`ID_0003.png`), and the folders above (`ID/0003.png`, `ID/samples/0003.png`); zeros in front of a number do not count.
+Line k of a text file belongs to the k-th image in order of name, unless names show that an image is missing or one is
+too many. A table's row belongs to the image that its column `image` names. Else its id is looked for in three places:
+the file's name (`ID.png`), that name before a seed (`ID_0003.png`), and the folders above (`ID/0003.png`,
+`ID/samples/0003.png`); zeros in front of a number do not count.
 
 A seed may look like an id: `2/0.png` is of prompt 2 or of prompt 0. Where two places name different prompts, one place
 counts for all images of the folder: the only one that names every prompt, if every image names one there. Nothing is
@@ -15,6 +16,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 
 from ..errors import UserError, quoted
@@ -32,6 +34,7 @@ _NUMBERS, _DIGITS = re.compile(r"[0-9]+"), 300  # of which so many digits count
 _NAME, _BEFORE_SEED, _SAMPLES = 0, -1, 2
 _NO_ROW = -1  # digits that are no id, where other images have one
 Told = dict[int, int]  # place -> number of the row that is named there
+Numbered = tuple[list[int], str]  # the numbers in an image's name, and the name as messages have it
 
 
 def matched(prompts: Prompts, folder: str) -> tuple[list[Row], list[str], str | None]:
@@ -273,18 +276,47 @@ def _same_seed(told: object, seed: str) -> bool:
 
 
 def _check_order(folder: str, names: Sequence[Path]) -> None:
-    """Raise `UserError` where names alike but for their numbers are not in the order of these: 10.png before 2.png."""
-    last: dict[str, tuple[list[int], Path]] = {}
+    """Raise `UserError` where line k of a text file may not be the prompt of the k-th image."""
+    alike: dict[str, list[Numbered]] = defaultdict(list)
+    forms: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        text, numbers = name.as_posix(), [int(digits[:_DIGITS]) for digits in _NUMBERS.findall(name.as_posix())]
-        before, other = last.get(alike := _NUMBERS.sub("#", text), (numbers, name))
-        if numbers < before:
-            fact = f"{folder}: in the order of names {quoted(other.as_posix())} stands before {quoted(text)}"
-            reason = "Line k of a text file is the prompt of the k-th image, and this is not the order of their numbers"
-            raise UserError(
-                fact, reason, "Write the numbers with as many digits each, or give a table with image and prompt"
-            )
-        last[alike] = numbers, name
+        text, shown = as_text(name.with_suffix("").as_posix()), quoted(as_text(name))
+        numbers = [int(digits[:_DIGITS]) for digits in _NUMBERS.findall(text)]
+        alike[_NUMBERS.sub("#", text)].append((numbers, shown))
+        forms[_NUMBERS.sub("#", as_text(name.stem))].append(shown)
+    fact = next(filter(None, (find(known) for find in (_disorder, _gap) for known in alike.values())), _odd_one(forms))
+    if fact is not None:
+        reason = "Line k of a text file is the prompt of the k-th image in the order of names"
+        raise UserError(f"{folder}: {fact}", reason, f"Number images from 0 on with as many digits each, or {_TABLE}")
+
+
+def _disorder(known: Sequence[Numbered]) -> str | None:
+    """Two names alike but for their numbers that are not in the order of these: 10.png before 2.png."""
+    pairs = pairwise(known)
+    other, image = next(((one, two) for (before, one), (numbers, two) in pairs if numbers < before), (None, None))
+    return other and f"{other} stands before {image}, which is not the order of their numbers"
+
+
+def _gap(known: Sequence[Numbered]) -> str | None:
+    """Where an image is missing if names count from 0 or 1 on: most numbers up to the last are there, but not all."""
+    columns = enumerate(zip(*(numbers for numbers, _ in known)))
+    counter = next((place for place, column in columns if len(set(column)) > 1), None)
+    if counter is None:
+        return None
+    counted_on = [numbers[counter] for numbers, _ in known]  # which rise, since names are in their order
+    if counted_on[0] > 1 or 2 * len(set(counted_on)) <= counted_on[-1] - counted_on[0] + 1:
+        return None
+    pairs = ((one, two) for (before, one), (numbers, two) in pairwise(known) if numbers[counter] > before[counter] + 1)
+    return next((f"an image is missing between {one} and {two}" for one, two in pairs), None)
+
+
+def _odd_one(forms: Mapping[str, Sequence[str]]) -> str | None:
+    """A file called otherwise than most, which are numbered: grid.png, an overview and no prompt's image."""
+    form, most = max(forms.items(), key=lambda one: len(one[1]))
+    odd = next((images[0] for images in forms.values() if images is not most), None)
+    if odd is None or "#" not in form or 2 * len(most) <= sum(map(len, forms.values())):
+        return None
+    return f"{odd} is called otherwise than {most[0]} and most others"
 
 
 def check_same_places(folders: Mapping[str, Sequence[str]]) -> None:

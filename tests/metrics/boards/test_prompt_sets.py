@@ -202,11 +202,53 @@ def test_lines_do_not_fit_names_whose_order_is_not_that_of_their_numbers(tmp_pat
         items_of_folders({"a": pictures(tmp_path / "a", *names)}, prompts, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("names", "fact"),
+    [
+        (["0.png", "1.png", "3.png", "4.png", "grid.png"], "an image is missing between '1.png' and '3.png'"),
+        (
+            ["0.png", "1.png", "3.png"],
+            "an image is missing between '1.png' and '3.png'",
+        ),  # 3.png is left from a longer run
+        (["a_0001_7.jpg", "a_0003_9.png"], "an image is missing between 'a_0001_7.jpg' and 'a_0003_9.png'"),
+        (["0.png", "1.png", "2.png", "grid.png"], "'grid.png' is called otherwise than '0.png' and most others"),
+        (["samples/0.png", "samples/1.png", "grid-0.png"], "'grid-0.png' is called otherwise than 'samples/0.png'"),
+        (["IMG_7.png", "IMG_8.png", "IMG_8(1).png"], r"'IMG_8\(1\).png' is called otherwise than 'IMG_7.png'"),
+    ],
+)
+def test_lines_do_not_fit_where_an_image_failed_and_another_picture_lies_there(tmp_path, names, fact):
+    """As many files as lines, and each image had the prompt of the one before."""
+    (tmp_path / "prompts.txt").write_text("\n".join(f"prompt {n}" for n in range(len(names))))
+    with pytest.raises(UserError, match=fact):
+        items_of_folders({"a": pictures(tmp_path / "a", *names)}, read_prompts(str(tmp_path / "prompts.txt")), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["cat.png", "dog.png", "grid.png"],
+        ["0.png", "1.jpg", "2.webp"],
+        ["a cat/0.png", "a cat/1.png", "a dog/0.png"],
+        ["cat_0.png", "cat_1.png", "dog_0.png", "dog_1.png"],
+        ["00000-4711.png", "00001-815.png", "00002-7.png"],
+        ["0/0.png", "0/1.png", "1/0.png"],
+        ["0.png", "10.png", "20.png"],  # every tenth
+        ["ComfyUI_00057_.png", "ComfyUI_00058_.png", "ComfyUI_00060_.png"],  # counted over all runs
+    ],
+)
+def test_lines_fit_whatever_else_names_are(tmp_path, names):
+    (tmp_path / "prompts.txt").write_text("\n".join(f"prompt {n}" for n in range(len(names))))
+    items, _ = items_of_folders(
+        {"a": pictures(tmp_path / "a", *names)}, read_prompts(str(tmp_path / "prompts.txt")), tmp_path
+    )
+    assert [item.prompt for item in items] == [f"prompt {n}" for n in range(len(names))]
+
+
 def test_lines_do_not_fit_two_folders_that_lack_different_images(tmp_path):
     (tmp_path / "prompts.txt").write_text("one\ntwo\nthree\n\n")
     prompts = read_prompts(str(tmp_path / "prompts.txt"))
-    a, b = pictures(tmp_path / "a", "0.png", "1.png", "2.png"), pictures(tmp_path / "b", "0.jpg", "2.jpg", "3.jpg")
-    with pytest.raises(UserError, match="'2' is image 3 of a and image 2 of b"):
+    a, b = pictures(tmp_path / "a", "5.png", "6.png", "7.png"), pictures(tmp_path / "b", "5.jpg", "7.jpg", "8.jpg")
+    with pytest.raises(UserError, match="'7' is image 3 of a and image 2 of b"):
         items_of_folders({"a": a, "b": b}, prompts, tmp_path)
     c = pictures(tmp_path / "c", "x/img_07.png", "x/img_8.png", "y/img_7.png")
     assert [item.prompt for item in items_of_folders({"a": a, "c": c}, prompts, tmp_path)[0]] == [
