@@ -179,6 +179,23 @@ def _small_context(request: Request, n: int) -> Response | None:
     return refusal(400, words + "prompt contains at least 100 input tokens.", "context_length_exceeded")
 
 
+def _long_prompt(words: str) -> Callable[[Request, int], Response | None]:
+    """A window of 8,192 tokens, all but filled by one prompt: number 1."""
+
+    def refuse(request: Request, n: int) -> Response | None:
+        asked = max(request.get(name, 0) for name in ("max_tokens", "max_completion_tokens"))
+        used = 8_172 if "prompt 1" in _text(request) else 900
+        return refusal(400, words.format(used=used, total=used + asked)) if used + asked > 8_192 else None
+
+    return refuse
+
+
+def _capped(request: Request, n: int) -> Response | None:
+    asked = max(request.get(name, 0) for name in ("max_tokens", "max_completion_tokens"))
+    words = f"max_tokens is too large: {asked}. This model supports at most 300 completion tokens."
+    return refusal(400, words, "invalid_value", "max_tokens") if asked > 300 else None
+
+
 def _moderated(request: Request, n: int) -> Response | None:
     """OpenRouter's answer about one image: the second."""
     if n != 1:
@@ -256,6 +273,17 @@ DIALECTS: dict[str, Dialect] = {
         _without("seed", refusal(400, "Unrecognized request argument supplied: seed")),
     ),
     "small-context": Dialect("vLLM: a context window smaller than what is asked for", _small_context),
+    "capped": Dialect("OpenAI: a model that gives fewer tokens than are asked for", _capped),
+    "long-prompt": Dialect(
+        "vLLM: one prompt that leaves no room for a reply",
+        _long_prompt(
+            "This model's maximum context length is 8192 tokens. However, you requested {total} tokens ({used} in the "
+            "messages). Please reduce the length of the messages or completion."
+        ),
+    ),
+    "long-prompt-without-numbers": Dialect(
+        "llama.cpp: the same, without numbers", _long_prompt("the request exceeds the available context size")
+    ),
     "moderated": Dialect("OpenRouter: 403 for one image", _moderated),
     "dashscope": Dialect("Qwen-VL#290: one image refused by inspection", _inspected),
     "error-200": Dialect("litellm#8448, aider#3550: HTTP 200 with an error, once", _error_with_200),

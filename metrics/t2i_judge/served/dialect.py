@@ -3,7 +3,8 @@
 Servers that speak the OpenAI chat protocol differ in what they take. A request is written once, as OpenAI's own server
 takes it; `Dialect.body` says it as this server does. What a server refuses by name, in whatever words and with whatever
 status, is said another way at once; what it refuses without a name is found by trying (`variants`), but only as long as
-it has never been taken: then the one request is at fault, not the dialect.
+it has never been taken: then the one request is at fault, not the dialect. Room that a long prompt leaves for a reply
+is learned for that one request.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Manner:
         shapes: the same for single schemas that a server takes less well than others.
         limits: names under which the length limit is sent.
         without: arguments that are not sent.
-        most: tokens of the longest reply that there was room for.
+        most: tokens of the longest reply that the server gives to any request.
     """
 
     limits: tuple[str, ...]
@@ -90,16 +91,28 @@ class Dialect:
         """Whether everything in this body was taken before: then a rejection is about what it says, not how."""
         return _features(body, request) <= self._taken
 
-    def refused(self, body: Body, request: Mapping[str, Any], rejection: Rejection) -> bool:
-        """Learn from a rejection that says what is refused; whether the request can now be said otherwise."""
+    def refused(self, body: Body, request: Mapping[str, Any], rejection: Rejection) -> Mapping[str, Any] | None:
+        """Learn from a rejection that says what is refused.
+
+        Returns:
+            The request to make now: the same where it is said otherwise from now on, or one for a shorter reply; None
+            if nothing was learned.
+        """
         if self.body(request) != body:  # another call has learned that meanwhile
-            return True
-        return (
-            self._less(body, request, rejection)
-            or self._limit_by_another_name(body, rejection)
+            return request
+        if self.manner.limits and _is_about_length(rejection):
+            if self._cap(body, rejection):
+                return request
+            room = self._room(body, rejection)
+            if room >= _FEWEST:
+                self._note("replies for which the server has no room are limited to fewer tokens than planned")
+                return {**request, LIMITS[0]: room}
+        learned = (
+            self._limit_by_another_name(body, rejection)
             or self._shape(body, request, rejection)
             or self._without(body, rejection)
         )
+        return request if learned else None
 
     def variants(self, body: Body, request: Mapping[str, Any]) -> Iterator[Manner]:
         """Other ways of asking to be tried when the rejection does not say what it is about; the gentlest first."""
@@ -129,21 +142,20 @@ class Dialect:
             self._note(f"{name} is not sent: the server refuses it")
         self.manner = manner
 
-    def _less(self, body: Body, request: Mapping[str, Any], rejection: Rejection) -> bool:
-        """Ask for a shorter reply where there is no room for the longest one."""
-        if not self.manner.limits or not _LIMIT_TOO_HIGH.search(rejection.text):
+    def _cap(self, body: Body, rejection: Rejection) -> bool:
+        """Learn the most tokens of any reply, where the server says it."""
+        most = rejection.cap(body[self.manner.limits[0]])
+        if most is None or most < _FEWEST:
             return False
-        if not re.search(r"tokens?\b|context|n_ctx|max_", rejection.text, re.IGNORECASE):
-            return False
+        self.manner = replace(self.manner, most=most)
+        self._note(f"replies are limited to fewer tokens than planned: the server gives {most:,} at most")
+        return True
+
+    def _room(self, body: Body, rejection: Rejection) -> int:
+        """Tokens of a reply for which there may be room beside this request's prompt."""
         asked = body[self.manner.limits[0]]
         room = rejection.room(asked)
-        if room is None or room >= asked:
-            room = asked // 2
-        if room < _FEWEST:
-            return False
-        self.manner = replace(self.manner, most=room)
-        self._note("replies are limited to fewer tokens than planned: the server's context window or limit is smaller")
-        return True
+        return int(asked // 2 if room is None or room >= asked else room)
 
     def _limit_by_another_name(self, body: Body, rejection: Rejection) -> bool:
         limits = self.manner.limits
@@ -184,6 +196,11 @@ class Dialect:
     def _note(self, note: str) -> None:
         if note not in self.notes:
             self.notes.append(note)
+
+
+def _is_about_length(rejection: Rejection) -> bool:
+    of_tokens = re.search(r"tokens?\b|context|n_ctx|max_", rejection.text, re.IGNORECASE)
+    return bool(of_tokens and _LIMIT_TOO_HIGH.search(rejection.text))
 
 
 def schema_name(request: Mapping[str, Any]) -> str:

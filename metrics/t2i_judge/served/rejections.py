@@ -37,6 +37,7 @@ _INPUT = re.compile(
     r"|(?:prompt|input|messages)\D{0,40}?(\d+)",
     re.IGNORECASE,
 )
+_WITH_PROMPT = re.compile(r"context|n_ctx|input|prompt|messages|\b(?:total|sum)\b", re.IGNORECASE)
 _MOST = re.compile(
     r"(?:at most|less than or equal to|no more than|up to|maximum (?:of|value|is)|<=)\s*(\d+)",
     re.IGNORECASE,
@@ -107,6 +108,10 @@ class Rejection:
             return int(context[1]) - int(next(filter(None, into.groups())))
         smaller = [int(number) for number in _MOST.findall(text) if int(number) < asked]
         return max(smaller, default=None)
+
+    def cap(self, asked: int) -> int | None:
+        """The most tokens of any reply, where the message gives such a number and speaks of no prompt."""
+        return None if _WITH_PROMPT.search(self.text) else self.room(asked)
 
     @property
     def filtered(self) -> bool:

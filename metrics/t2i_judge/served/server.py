@@ -138,16 +138,16 @@ class Server:
                 failure = failed
             if failure.lost:
                 await stake.lost()
-            learnt = adapted < _ADAPTATIONS and self._learns(body, request, failure)
-            if not learnt:
+            otherwise = self._learns(body, request, failure) if adapted < _ADAPTATIONS else None
+            if otherwise is None:
                 tries[failure.reason] += 1
                 if tries.total() >= self.attempts or tries[failure.reason] >= failure.tries:
                     return await self._given_up(body, request, read, failure, begun, tries.total(), stake)
             if not await stake.again():
                 status, reason = self._outcome(failure, tries.total())
                 return Reply(None, status, f"{reason}; another attempt could exceed max_cost")
-            if learnt:
-                adapted += 1
+            if otherwise is not None:
+                request, adapted = otherwise, adapted + 1
                 continue
             self.retries += 1
             backoff = random.uniform(0.5, 1.0) * min(_LONGEST_WAIT, _FIRST_WAIT * 2 ** (tries.total() - 1))
@@ -233,15 +233,15 @@ class Server:
         rejection = Rejection.of(answer.status, answer.record)
         return replace(rejection, text=self.scrub(rejection.text))
 
-    def _learns(self, body: Body, request: Mapping[str, Any], failure: _Failed) -> bool:
-        """Whether the call can be made in another way now, since the server said what it does not take."""
+    def _learns(self, body: Body, request: Mapping[str, Any], failure: _Failed) -> Mapping[str, Any] | None:
+        """The request to make now, since the server said what it does not take; None where there is no other way."""
         rejection = failure.rejection
         if rejection is None or rejection.status in _BUSY or rejection.status in (401, 403) or rejection.filtered:
-            return False
+            return None
         elsewhere = rejection.status in (404, 405) and not self._about_the_model(rejection) and not rejection.no_images
         if elsewhere and not self._answered_at and len(self._endpoints) > 1:
             self._endpoints = self._endpoints[1:]
-            return True
+            return request
         for name in self.chosen:
             if rejection.param == name or re.search(rf"['\"`]{re.escape(name)}['\"`]", rejection.text):
                 fix = f"Remove {name} from the parameters"

@@ -68,7 +68,7 @@ def chats(dialect: DialectServer) -> list[dict]:
         ("llama-cpp-python", 1, "as a JSON object"),
         ("mistral", 1, "max_tokens"),
         ("replicate", 3, "the length limit is sent as max_tokens"),
-        ("small-context", 1, "fewer tokens than planned"),
+        ("capped", 1, "fewer tokens than planned"),
     ],
 )
 def test_a_dialect_is_learned_by_one_call_and_remembered_for_the_run(name, refused, note):
@@ -78,6 +78,23 @@ def test_a_dialect_is_learned_by_one_call_and_remembered_for_the_run(name, refus
     assert len(chats(dialect)) == 2 * IMAGES + refused
     assert note in " ".join(notes)
     assert bool(notes) == bool(note)
+
+
+def test_a_window_smaller_than_planned_leaves_each_prompt_its_own_room():
+    with speaking("small-context") as (dialect, url):
+        judgements, notes = judged(url)
+    assert [(j.status, j.scores["overall"]) for j in judgements] == [(Status.OK, SCORE)] * IMAGES, judgements[0].reason
+    assert Counter(entry["body"]["max_tokens"] for entry in chats(dialect)) == {500: 2 * IMAGES, 300: 2 * IMAGES}
+    assert "fewer tokens than planned" in " ".join(notes)
+
+
+@pytest.mark.parametrize("name", ["long-prompt", "long-prompt-without-numbers"])
+def test_one_prompt_that_is_too_long_shortens_no_reply_to_another(name):
+    """All later replies were limited to the 20 tokens that were left beside that prompt, cut off, and paid for."""
+    with speaking(name) as (dialect, url):
+        judged(url, concurrency=1)
+        planned = chats(dialect)[0]["body"]["max_tokens"]
+        assert [entry["body"]["max_tokens"] for entry in chats(dialect)[-6:]] == [planned] * 6
 
 
 def test_what_ignores_one_name_of_the_limit_gets_the_other():
