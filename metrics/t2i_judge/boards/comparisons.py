@@ -22,6 +22,7 @@ from ..files import append_jsonl, read_bytes, read_jsonl, write_atomic
 from ..judges.base import Judge
 from ..progress import Progress
 from ..records import Comparison, Status
+from ..runs.record import require_precision
 from ..stats.bradley_terry import bradley_terry
 from .items import BoardItem
 
@@ -103,8 +104,12 @@ class Book:
 
         Only a loaded judge tells its weights, where they are on the Hub. What other weights compared is forgotten now,
         and compared again where it was wanted.
+
+        Raises:
+            UserError: as `Judge.compare`; these weights compared in another precision before.
         """
         self.lines, before = _by(self.lines, judge.info.revision, judge.template_hashes), len(self.lines)
+        require_precision(self._path.parent, self.lines, judge.info)  # runs used to note no backend
         if len(self.lines) < before:
             self._write()
             todo = list({pairing.key: pairing for pairing in (*todo, *self.missing(self._wanted))}.values())
@@ -181,6 +186,7 @@ def _line(pairing: Pairing, comparison: Comparison) -> Row:
         "explanations": list(comparison.explanations),
         "probabilities": list(comparison.probabilities),
         "judge": comparison.judge.name,
+        "backend": comparison.judge.backend,
         "revision": comparison.judge.revision,
         "template_hash": comparison.judge.template_hash,
     }

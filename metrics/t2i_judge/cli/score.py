@@ -162,6 +162,7 @@ def _run_here(plan: Run, batch: bool, announce: Callable[[Standing], None]) -> N
     pace: Pace | None = None
     try:
         judge.check()
+        plan.require_precision(judge)
         if others := plan.forget_others(judge):
             note(f"Judged again: {counted(others, 'shard')} with judgements of another judge, or by other questions.")
         announce(plan.standing.opened(judge))

@@ -80,6 +80,12 @@ class Precision:
         return " ".join([*parts, *([self.dtype] if self.dtype != "float32" else [])])
 
 
+def said_in(backend: str) -> str:
+    """The precision that the backend of a judgement names, in words; one that names none is of plain float32."""
+    words = backend.replace(",", " ").split()
+    return " ".join(word for word in words if word in (*_QUANTIZED, *_TYPES)) or "float32"
+
+
 def choose(
     card: Mapping[str, Any], quantization: str | None, dtype: str | None, device: str, parameters: int
 ) -> Precision:

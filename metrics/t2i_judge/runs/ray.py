@@ -50,6 +50,7 @@ class ShardWorker:
         try:
             self.judge = self.run.load_judge()
             self.judge.check()
+            self.run.require_precision(self.judge)
         except UserError as error:
             return error
         return None

@@ -8,6 +8,8 @@ from typing import Any
 
 from ..errors import UserError, quoted
 from ..files import read_object
+from ..local.precision import said_in
+from ..records import JudgeInfo
 from .lines import SHARDS
 from .standing import BESIDE, SETTINGS
 
@@ -43,6 +45,22 @@ def _refuse_judgements(folder: Path) -> None:
     if any((folder / SHARDS).glob("*.jsonl")):
         fix = "Put its run.json back, use another --out, or remove this folder"
         raise UserError(f"{folder} has judgements and no {RUN}", "Nothing says what was judged there, and how", fix)
+
+
+def require_precision(folder: Path, judges: Iterable[Mapping[str, Any]], now: JudgeInfo) -> None:
+    """Raise `UserError` if a judge judged here before with weights in another precision than now.
+
+    On another device the default is another one, and so are the scores. What was judged tells it, in its backend.
+
+    Args:
+        folder: of the run.
+        judges: of what was judged; the first that tells its backend counts.
+        now: the judge as it is loaded.
+    """
+    known = (judge["backend"] for judge in judges if isinstance(judge.get("backend"), str))
+    was, is_now = said_in(next(known, now.backend)), said_in(now.backend)
+    if was != is_now:
+        raise refusal(folder, "the precision of the weights", was, is_now)
 
 
 def refusal(folder: Path, name: str, was: Any, now: Any) -> UserError:

@@ -30,7 +30,7 @@ from ..records import Judgement, Question, Status
 from . import intervals
 from .groups import grouped
 from .lines import SHARDS, read_lines
-from .record import OF_JUDGE, RUN, earlier, refusal
+from .record import OF_JUDGE, RUN, earlier, refusal, require_precision
 from .scores import check_kept, kept_cells, write_scores
 from .standing import IMAGES, Standing, asked, matched, row_changed
 from .tallies import adds_up, summed, tally, tally_of_lines
@@ -174,6 +174,12 @@ class Run:
                 changes["a changed image"] += 1
         changes["a changed row"] += abs(len(lines) - len(rows))
         return +changes
+
+    def require_precision(self, judge: Judge) -> None:
+        """As `record.require_precision`, of what this judge has judged already."""
+        standing = self.standing.opened(judge)
+        fine = (line for line in self.kept_lines() if line["status"] == Status.OK.value)
+        require_precision(self.out, (line["judge"] for line in fine if standing.is_by_judge(line)), judge.info)
 
     def _forget(self, shards: Iterable[int]) -> None:
         """Mark shards to be done again; what still counts of their lines is kept then."""

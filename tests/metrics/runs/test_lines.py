@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -457,6 +458,36 @@ def test_a_run_killed_as_it_writes_other_intervals_keeps_its_judgements(finished
     judge.intervals = intervals
     run.do(*next(run.shards()), judge)
     assert all(line["interval"]["level"] == 0.9 for line in run.judgements())
+
+
+@pytest.mark.parametrize(("was", "now"), [("fake, packed, bfloat16", "fake, plain"), ("fake", "fake nf4 bfloat16")])
+def test_a_run_is_continued_in_its_precision_only(finished, out, capsys, monkeypatch, was, now):
+    """On a GPU the default is bfloat16, on a CPU float32: the scores of both stood in one mean."""
+    judge = json.loads((out / LINES).open().readline())["judge"]
+    forge(out, judge={**judge, "backend": was})
+    columns = Columns("prompt", "image", None, None, finished)
+    worker = ShardWorker(Run(str(finished / "t.jsonl"), columns, "fake", {}, out))
+    (out / MARKER).rename(out / "shards/000000.retry")  # its lines are kept
+    before = (out / LINES).read_bytes()
+    monkeypatch.setattr("t2i_judge.judges.fake.JudgeInfo", lambda name, *rest: JudgeInfo(name, now, "none", "1"))
+    assert score(out) == 2
+    said = capsys.readouterr().err
+    assert "the precision of the weights was " in said and "bfloat16" in said and "float32" in said
+    assert "the precision of the weights" in str(worker.load()) and (out / LINES).read_bytes() == before
+    now = was.replace("packed", "plain")  # another way to the same figures
+    assert score(out) == 0
+
+
+def test_comparisons_go_on_in_their_precision_only(tmp_path):
+    items = [BoardItem(f"{name}/{n}", name, f"p{n}", str(n), f"{name}{n}.png") for n in range(2) for name in "xy"]
+    wanted, path = [Pairing(*items[:2]), Pairing(*items[2:])], tmp_path / "comparisons.jsonl"
+    Book(path).compare(comparing("1"), wanted[:1])
+    lines = path.read_bytes()
+    other = comparing("1")
+    other.info = replace(other.info, backend="b, bfloat16")
+    with pytest.raises(UserError, match="precision of the weights was 'float32' and is 'bfloat16'"):
+        Book(path).compare(other, wanted[1:])
+    assert path.read_bytes() == lines
 
 
 def test_comparisons_of_two_weights_are_not_counted_together(tmp_path):
