@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import Undecided, UserError, quoted
+from ..files import read_object
 from ..inputs.numerals import is_blank
 from ..records import OVERALL, SCORE_RANGE, Status
 from ..runs.lines import run_lines
 from ..runs.record import RUN
-from ..runs.standing import IMAGES
+from ..runs.standing import CONDITIONS, IMAGES
 from ..stats.coefficients import Floats, kendall_tau_b
 from ..stats.paired import TIED, levelled, lower_bound_of_size, mean_interval
 
@@ -50,6 +51,16 @@ def read_run(folder: Path) -> dict[Key, Row]:
             f"{folder} has no judged items", "Its run stopped before the first item", "Finish the run, then compare"
         )
     return lines
+
+
+def asked_otherwise(first: Path, second: Path) -> dict[str, list[Any]]:
+    """What both runs asked their judges in different ways (`standing.CONDITIONS`): name -> the values of both.
+
+    Their scores differ by it, though the judge may be the same.
+    """
+    records = [read_object(folder / RUN) for folder in (first, second)]
+    values = {name: [record.get(name) for record in records] for name in CONDITIONS}
+    return {name: both for name, both in values.items() if both[0] != both[1]}
 
 
 def drift(first: Mapping[Key, Row], second: Mapping[Key, Row], tolerance: float | None = None) -> Row:

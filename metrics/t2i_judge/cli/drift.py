@@ -9,8 +9,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..boards.drift import drift, read_run
-from ..errors import UserError
+from ..boards.drift import asked_otherwise, drift, read_run
+from ..errors import UserError, quoted
 from ..wording import counted
 from .numbers import Finite
 from .results import add_json, show
@@ -34,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Print what changed. The exit code says whether it is within the tolerance."""
     if args.tolerance is not None and not args.tolerance >= 0:
         raise UserError(f"--tolerance is {args.tolerance}", "It is the size of a change", "Give 0 or more")
-    figures = drift(read_run(args.first), read_run(args.second), args.tolerance)
+    runs = args.first, args.second
+    figures = drift(*map(read_run, runs), args.tolerance) | {"asked_otherwise": asked_otherwise(*runs)}
     show(args, _report(figures), figures)
     if args.tolerance is None:
         return WITHIN
@@ -55,6 +56,9 @@ def _report(figures: dict[str, Any]) -> str:
         interval = f" [{figures['ci'][0]:+.3f}, {figures['ci'][1]:+.3f}]" if figures["ci"] else ""
         over = counted(figures["n"], "prompt")
         lines.append(f"Overall changed by {figures['difference']:+.3f}{interval} over {over}.")
+    if asked := figures["asked_otherwise"]:
+        values = "; ".join(f"{name} was {quoted(was)} and is {quoted(now)}" for name, (was, now) in asked.items())
+        lines.append(f"RUN_B asked its judge otherwise than RUN_A, which changes scores: {values}.")
     if order := figures["order"]:
         first, second = (" > ".join(map(" = ".join, order[run])) for run in ("first", "second"))
         kept = "is kept" if order["kept"] else f"was {first}, is {second}"

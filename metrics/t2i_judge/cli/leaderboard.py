@@ -174,6 +174,9 @@ def _board(
         judged_images, info = _judge(args, judge, folder, items, decompositions)
         scores = Scores(judged_images, generators, info["score_range"])
         board = {**leaderboard(scores, args.detect), "judge": info, "prompts": _about(prompts, items, args, info)}
+        if side := info.get("max_image_side"):
+            said = f"{info['name']} was shown images at most {side} pixels wide and high"
+            board["warnings"].append(f"{said}: a board judged with another --max-image-side is not compared with this")
         add_spread(board, scores, alike)
         if args.ordered:
             board["ordered"] = ordered(scores) | {"against": against(board["pairs"], generators)}
@@ -352,7 +355,8 @@ def _judge(
     if not any(image.status == "ok" for image in scored):
         say(f"t2i-judge: {judge} scored none of the images; the first says: {first['reason']}", file=sys.stderr)
     verdict = find(told, read_object(folder / RUN))
-    info = {**told, "score_range": first["score_range"], "selftest": verdict}
+    side = {name: options[name] for name in ("max_image_side",) if name in options}
+    info = {**told, "score_range": first["score_range"], "selftest": verdict, **side}
     held = next((line["interval"] for line in plan.judgements() if line.get("interval")), None)
     return scored, info | ({"interval": {name: held[name] for name in ("level", "target", "n")}} if held else {})
 

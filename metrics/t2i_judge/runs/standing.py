@@ -36,8 +36,9 @@ _ASKED = (
     *("protocol", "kind", "planning", "criteria", "scale", "reasoning", "quantization", "mode", "calibrated", "dtype"),
 )
 _ASKED_DECOMPOSER = ("parameters", "max_tokens")
-# Keys of run.json: whose judgements.
-IDENTITY = ("judge", *_ASKED, "decomposer_options", BESIDE, SETTINGS, "contents", SERVERS)
+# Keys of run.json: how a judge was asked, and whose judgements.
+CONDITIONS = (*_ASKED, "decomposer_options")
+IDENTITY = ("judge", *CONDITIONS, BESIDE, SETTINGS, "contents", SERVERS)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,18 @@ def test_undecided_is_3_and_a_mistake_2(tmp_path: Path, capsys) -> None:
     assert capsys.readouterr().err.count("\n") == 3
 
 
+def test_what_was_asked_otherwise_is_said(tmp_path: Path, capsys) -> None:
+    """With another --max-image-side, a change of the scores was one of the judge."""
+    runs = [str(write_run(tmp_path / name, {"a": score, "b": score})) for name, score in (("one", 5.0), ("two", 6.0))]
+    assert main(["drift", *runs]) == 0
+    assert "asked its judge otherwise" not in capsys.readouterr().out
+    (tmp_path / "one" / "run.json").write_text(json.dumps({"max_image_side": None, "size": 5}))
+    (tmp_path / "two" / "run.json").write_text(json.dumps({"max_image_side": 512, "size": 6}))
+    assert main(["drift", *runs, "--json", str(tmp_path / "drift.json")]) == 0
+    assert "max_image_side was None and is 512." in " ".join(capsys.readouterr().out.split())
+    assert json.loads((tmp_path / "drift.json").read_text())["asked_otherwise"] == {"max_image_side": [None, 512]}
+
+
 def test_a_change_of_the_tolerance_rarely_fails_and_one_three_errors_beyond_is_caught() -> None:
     prompts, tolerance, runs = 60, 0.3, 1000
     beyond = {"at": 0, "past": 0}

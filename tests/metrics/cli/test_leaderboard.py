@@ -237,6 +237,23 @@ def test_pairs_are_compared_in_both_orders_and_earlier_ones_add_up(
     assert result["bradley_terry"] is None and any("Bradley-Terry" in warning for warning in result["warnings"])
 
 
+def test_a_board_is_of_one_largest_side_and_says_it(
+    tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(teacher, [*folders, "--pairs", "1", "--max-image-side", "48"]) == 0
+    assert board(tmp_path)["judge"]["max_image_side"] == 48
+    assert any("at most 48 pixels" in warning for warning in board(tmp_path)["warnings"])
+    before = calls(teacher)
+    for other in ([], ["--max-image-side", "64"]):
+        assert run(teacher, [*folders, "--pairs", "all", *other]) == 2
+        assert "max_image_side was 48 and is " in capsys.readouterr().err
+    assert calls(teacher) == before
+    record = json.loads((path := tmp_path / "run" / "run.json").read_text())
+    path.write_text(json.dumps({**record, "max_image_side": None}))  # as of a run with the default
+    assert run(teacher, [*folders, "--pairs", "1"]) == 0
+    assert not any("pixels" in warning for warning in board(tmp_path)["warnings"])
+
+
 def test_a_judge_of_places_makes_ties_that_are_counted_as_flips(
     tmp_path: Path, folders: list[str], teacher: str
 ) -> None:
