@@ -34,8 +34,8 @@ def run(args: argparse.Namespace) -> int:
     """Print what changed. The exit code says whether it is within the tolerance."""
     if args.tolerance is not None and not args.tolerance >= 0:
         raise UserError(f"--tolerance is {args.tolerance}", "It is the size of a change", "Give 0 or more")
-    runs = args.first, args.second
-    figures = drift(*map(read_run, runs), args.tolerance) | {"asked_otherwise": asked_otherwise(*runs)}
+    figures = drift(read_run(args.first), read_run(args.second), args.tolerance)
+    figures["asked_otherwise"] = asked_otherwise(args.first, args.second)
     show(args, _report(figures), figures)
     if args.tolerance is None:
         return WITHIN
