@@ -8,7 +8,7 @@ again. The base cannot decompose a prompt by itself, so it gets the teacher's qu
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import asdict
 from functools import cache, partial
@@ -17,7 +17,16 @@ from typing import Any
 
 from recipes.distillation.spending import teacher_usage
 from recipes.evaluation import methods
-from recipes.evaluation.judging import FAILED, ByImage, asked_with, further_judges, held_out, judge_items
+from recipes.evaluation.judging import (
+    FAILED,
+    ByImage,
+    asked_with,
+    files_of,
+    further_judges,
+    held_out,
+    judge_items,
+    names_of,
+)
 from recipes.evaluation.learning import take_brought
 from recipes.evaluation.own_judges import (
     BASE,
@@ -85,7 +94,7 @@ def evaluate(
     runs = {name: [judged] for name, judged in judgements.items()} | further_judges(
         recipe, build, items, progress, retry_failed
     )
-    _forget_others(build, runs)
+    _forget_others(build, {*map(build.judgements_of, judgements), *files_of(recipe, build)})
     ratings = read_ratings(build, teacher, recipe.release.simulated)
     options = recipe.evaluation.resamples, recipe.seeds.evaluation
     rows = [row for name, (first, *_) in runs.items() for row in judge_rows(name, first, items, ratings, *options)]
@@ -152,15 +161,12 @@ def _ask_at_once(
 
 def _failed(recipe: Recipe, build: BuildFolder) -> bool:
     """Whether one of `evaluation.judges` failed at an item in a way that may end otherwise."""
-    names = tuple(str(JudgeName.parse(name)) for name in recipe.evaluation.judges)
-    rows = (row for path in build.judgements.glob("*.jsonl") for row in read_jsonl(path))
-    return any(row["judge"]["name"].startswith(names) and Status(row["status"]) in FAILED for row in rows)
+    rows = (row for path in files_of(recipe, build) if path.is_file() for row in read_jsonl(path))
+    return any(Status(row["status"]) in FAILED for row in rows)
 
 
-def _forget_others(build: BuildFolder, runs: Mapping[str, Sequence[ByImage]]) -> None:
+def _forget_others(build: BuildFolder, named: Collection[Path]) -> None:
     """Remove judgements of judges that the recipe no longer names: they may be of other images under the same ids."""
-    judges = {judgement.judge.name for many in runs.values() for run in many for judgement in run.values()}
-    named = {build.judgements_of(judge) for judge in judges}
     for path in build.judgements.glob("*.jsonl"):
         if path not in named:
             path.unlink()
@@ -174,6 +180,8 @@ def inputs_of(recipe: Recipe, build: BuildFolder, judges: Mapping[str, OwnJudge]
     options = repr((recipe.judge_name, recipe.mode, recipe.base, recipe.evaluation, recipe.seeds.evaluation))
     options += repr((recipe.release.simulated, recipe.release.decline_out_of_domain, judge_settings(recipe)))
     options += "".join(repr(beside) for judge in recipe.evaluation.judges if (beside := _beside(recipe, judge)))
+    if (names := names_of(recipe)) and list(names) != list(names.values()):  # results used to tell addresses
+        options += repr(names)
     options += fingerprint(file_table(BATTERY, BATTERY.glob("*.py")))
     options += fingerprint(file_table(_FIGURES, [_FIGURES / "results.py", _FIGURES / "methods.py"]))
     return fingerprint(file_table(build.root, data), *weights, options, recipe.student_hash, DIRECT_STUDENT_HASH)

@@ -7,14 +7,19 @@ asked about again.
 A recipe may name more judges (`evaluation.judges`), such as embedding baselines and served models. Served ones are
 asked `evaluation.runs` times, each run with another seed. DreamBench++'s protocol has other criteria for items of the
 category "style".
+
+Nobody else needs to know at what address a judge answers: results and judgements call it by its model. What was paid
+for stays that of one address: files and contents of judgements, and the cache of replies, know it.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -60,6 +65,7 @@ def judge_items(
     explain: bool = False,
     progress: bool = True,
     again: Collection[Status] = LOST,
+    called: str | None = None,
 ) -> ByImage:
     """Judgements of items by id. Those in `path` of the same content, made in the same way, are kept.
 
@@ -73,6 +79,7 @@ def judge_items(
         explain: as in `Judge.score`.
         progress: show a bar.
         again: statuses of judgements that are not kept.
+        called: what the judgements call the judge; None for its own name.
 
     Raises:
         UserError: no call of a chunk came back.
@@ -84,6 +91,8 @@ def judge_items(
     if missing:
         _write(path, items, contents, kept)  # without what a kill tore, or what is of other contents
         _judge(open_judge(), path, folder, missing, contents, kept, questions, explain, progress)
+    if called is not None:
+        kept = {content: replace(one, judge=replace(one.judge, name=called)) for content, one in kept.items()}
     _write(path, items, contents, kept)
     return {item.id: replace(kept[contents[item.id]], image_id=item.id) for item in items}
 
@@ -95,13 +104,15 @@ def judged_by(
     progress: bool = True,
     options: Mapping[str, Any] = MappingProxyType({}),
     again: Collection[Status] = LOST,
+    called: str | None = None,
 ) -> ByImage:
-    """`judge_items` by a judge that is open, under its own name; `options` of its calls decide about its judgements.
+    """`judge_items` by a judge that is open, in the file of its own name; `options` of its calls decide about its
+    judgements.
 
     The revision of a served one is known from its replies only: its judgements do not depend on it.
     """
     path, settings = build.judgements_of(judge.info.name), _settings(judge, options)
-    return judge_items(lambda: judge, path, build.root, items, settings, progress=progress, again=again)
+    return judge_items(lambda: judge, path, build.root, items, settings, progress=progress, again=again, called=called)
 
 
 def _settings(judge: Judge, options: Mapping[str, Any]) -> str:
@@ -176,7 +187,9 @@ def score_items(
 def further_judges(
     recipe: Recipe, build: BuildFolder, items: Sequence[Item], progress: bool, retry_failed: bool = False
 ) -> dict[str, list[ByImage]]:
-    """Judgements of `evaluation.judges` by name, once per run; a served judge without an address asks the teacher's.
+    """Judgements of `evaluation.judges` by what they are called (`names_of`), once per run.
+
+    A served judge without an address asks the teacher's.
 
     Args:
         recipe, build, items: whose judges they are, where they are kept, what they judge.
@@ -187,17 +200,40 @@ def further_judges(
         UserError: too many calls of a run were lost. What arrived is kept.
     """
     runs_of: dict[str, list[ByImage]] = {}
-    again = FAILED if retry_failed else LOST
+    again, names = FAILED if retry_failed else LOST, names_of(recipe)
     for name in map(JudgeName.parse, recipe.evaluation.judges):
         options = asked_with(recipe, name)
         for run in range(recipe.evaluation.runs if name.served else 1):
             judged: ByImage = {}
             for kind, chosen in _by_kind(name, items).items():
+                called = names[str(name)] + _suffix(run, kind) if name.served else None
                 with _opened(recipe, build, name, run, kind) as judge:
-                    judged |= judged_by(judge, build, chosen, progress, options, again)
+                    judged |= judged_by(judge, build, chosen, progress, options, again, called)
             require_arrived(list(judged.values()), str(name))
-            runs_of.setdefault(str(name), []).append({item.id: judged[item.id] for item in items})
+            runs_of.setdefault(names[str(name)], []).append({item.id: judged[item.id] for item in items})
     return runs_of
+
+
+def names_of(recipe: Recipe) -> dict[str, str]:
+    """Name of each of `evaluation.judges` -> what results call it: the name without a server's address.
+
+    Those of one model are numbered, in the recipe's order.
+    """
+    called: dict[str, str] = {}
+    servers: Counter[str] = Counter()
+    for name in map(JudgeName.parse, recipe.evaluation.judges):
+        if str(name) not in called:
+            servers[name.label] += 1
+            number = f" (server {servers[name.label]})" if servers[name.label] > 1 else ""
+            called[str(name)] = name.label + number
+    return called
+
+
+def files_of(recipe: Recipe, build: BuildFolder) -> set[Path]:
+    """Where judgements of `evaluation.judges` stand, if there are any."""
+    runs, names = range(recipe.evaluation.runs), map(JudgeName.parse, recipe.evaluation.judges)
+    called = (_called(*one)[0] for one in product(names, runs, (None, STYLE)))
+    return {build.judgements_of(name.label) for name in called}
 
 
 def asked_with(recipe: Recipe, name: JudgeName) -> dict[str, Any]:
@@ -256,8 +292,11 @@ def _unjudged(
 
 def _called(name: JudgeName, run: int, kind: str | None) -> tuple[JudgeName, dict[str, Any]]:
     """The name after the run from the second on, and after styles; and what a judge of this kind is told."""
-    suffix = (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
-    return name.called(str(name) + suffix), {"kind": kind} if kind else {}
+    return name.called(str(name) + _suffix(run, kind)), {"kind": kind} if kind else {}
+
+
+def _suffix(run: int, kind: str | None) -> str:
+    return (f" {STYLE}" if kind == STYLE else "") + (f" #{run + 1}" if run else "")
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from recipes.evaluation.judging import FAILED, further_judges, judge_items, judged_by
+from recipes.evaluation.judging import FAILED, files_of, further_judges, judge_items, judged_by, names_of, unjudged
+from recipes.publish.stage import _baselines
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
 from recipes.recipe.items import Item
@@ -64,10 +66,62 @@ def test_a_login_in_a_further_judges_address_stands_in_no_file(tmp_path: Path) -
         named = f"direct+openai:m@{server.url.replace('//', '//me:geheim@')}"
         recipe = replace(recipe, evaluation=replace(recipe.evaluation, judges=(named,), runs=1))
         runs = further_judges(recipe, build, items, progress=False)
-    assert list(runs) == [named.replace("me:geheim@", "")]
+    assert list(runs) == ["direct+openai:m"]
     assert list(build.judgements.iterdir())
     for path in build.root.rglob("*"):
         assert "geheim" not in path.name and (path.is_dir() or b"geheim" not in path.read_bytes()), path
+
+
+def addressed(*urls: str) -> Recipe:
+    """A recipe with one judge more for each address, all of one model."""
+    recipe = load_recipe("smoke-personalised")
+    judges = tuple(f"direct+openai:m@{url}" for url in urls)
+    recipe = replace(recipe, teacher=replace(recipe.teacher, server=None, base_url=urls[0]))
+    return replace(recipe, evaluation=replace(recipe.evaluation, judges=judges, runs=2))
+
+
+def test_results_and_judgements_do_not_tell_where_a_judge_answers(tmp_path: Path) -> None:
+    """The address of a server in one's own network stood on the card and in the benchmark."""
+    items, build = items_of(tmp_path), BuildFolder(tmp_path)
+    with FakeOpenAI() as one, FakeOpenAI() as other:
+        for server, score in ((one, 7), (other, 3)):
+            said = json.dumps({"explanation": "so", "score": score, "naturalness": score, "artifacts": score})
+            server.respond = partial(lambda text, *_: completion(text), said)
+        recipe = addressed(one.url, other.url)
+        runs = further_judges(recipe, build, items, progress=False)
+        asked = len(one.calls), len(other.calls)
+        assert further_judges(recipe, build, items, progress=False).keys() == runs.keys()
+        assert (len(one.calls), len(other.calls)) == asked
+    assert list(runs) == ["direct+openai:m", "direct+openai:m (server 2)"]
+    scores = [{judgement.scores["overall"] for run in own for judgement in run.values()} for own in runs.values()]
+    assert scores[0] != scores[1] and len(scores[0]) == len(scores[1]) == 1
+    published = [entry for entries in _baselines(build.judgements).values() for entry in entries]
+    assert {entry["judge"] for entry in published} == {f"{name}{run}" for name in runs for run in ("", " #2")}
+    assert "127.0.0.1" not in json.dumps(published)
+
+
+def test_each_server_of_a_model_has_its_own_name_whichever_comes_first() -> None:
+    recipe = addressed("http://localhost:9/v1", "http://localhost:8/v1")
+    judges = [f"direct+openai:m{at}" for at in ("@http://localhost:9/v1", "", "@http://me:geheim@localhost:9/v1")]
+    recipe = replace(recipe, evaluation=replace(recipe.evaluation, judges=(*judges, "openai:m", "clip:m")))
+    names = ["direct+openai:m", "direct+openai:m (server 2)", "openai:m", "clip:m"]
+    assert list(names_of(recipe).values()) == names  # another login is no other server
+
+
+def test_what_a_judge_said_under_its_address_is_kept_and_not_paid_again(tmp_path: Path, monkeypatch) -> None:
+    items, build, url = items_of(tmp_path), BuildFolder(tmp_path), "http://localhost:9/v1"
+    name = f"direct+openai:m@{url}"
+    judges = Counting(name), Counting(f"{name} #2")
+    for judge in judges:  # as before names were without it
+        judged_by(judge, build, items, False)
+        judge.shown.clear()
+    recipe = addressed(url)
+    monkeypatch.setattr("recipes.evaluation.judging.load_judge", lambda name, **_: judges[name.label.endswith("#2")])
+    [runs] = further_judges(recipe, build, items, progress=False).values()
+    assert [judge.shown for judge in judges] == [[], []] and not any(unjudged(recipe, build, items).values())
+    assert [run["i0"].judge.name for run in runs] == ["direct+openai:m", "direct+openai:m #2"]
+    assert "localhost" not in "".join(path.read_text() for path in build.judgements.iterdir())
+    assert set(build.judgements.iterdir()) <= files_of(recipe, build)
 
 
 def test_other_judges_see_all_items_at_once(tmp_path: Path) -> None:
