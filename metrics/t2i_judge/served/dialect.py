@@ -87,6 +87,10 @@ class Dialect:
         """The server answered this body."""
         self._taken |= _features(body, request)
 
+    def has_taken(self, argument: str) -> bool:
+        """Whether a request with this argument was answered: then words about it may be a prompt's."""
+        return argument in self._taken
+
     def knows(self, body: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
         """Whether everything in this body was taken before: then a rejection is about what it says, not how."""
         return _features(body, request) <= self._taken

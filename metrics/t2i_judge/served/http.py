@@ -45,6 +45,12 @@ class Answer:
     headers: Mapping[str, str]
     record: Any
 
+    @property
+    def is_error(self) -> bool:
+        """Whether it is no answer to what was asked; some servers say so with status 200."""
+        error = isinstance(self.record, dict) and self.record.get("error") and not self.record.get("choices")
+        return self.status != 200 or bool(error)
+
 
 class HttpClient:
     """Connections to a server, kept open between calls.

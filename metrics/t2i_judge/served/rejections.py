@@ -120,7 +120,7 @@ class Rejection:
 
     @property
     def no_money(self) -> bool:
-        """Whether nothing is answered until somebody pays."""
+        """Whether it says that nothing is answered until somebody pays."""
         return self.status == 402 or bool(_NO_MONEY.search(self.text))
 
     @property

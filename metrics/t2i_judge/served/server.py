@@ -185,7 +185,8 @@ class Server:
             tries = _SILENT_TRIES if timed_out else self.attempts
             raise _Failed(self.scrub(silence.reason), tries, lost=silence.sent) from silence
         record = answer.record
-        if answer.status != 200 or (isinstance(record, dict) and record.get("error") and not record.get("choices")):
+        if answer.is_error:
+            await self._check_credit(self._rejection(answer))
             raise self._failure(answer, sent_at)
         try:
             reply = read(record, time.monotonic() - sent_at)
@@ -204,10 +205,6 @@ class Server:
         rejection = self._rejection(answer)
         if answer.status // 100 == 3:
             raise self.redirects(answer.status, answer.headers)
-        if rejection.no_money:
-            raise Stopped(
-                f"{self.address} reports no credit left", str(rejection), "Add credit, then run the command again"
-            )
         busy = rejection.status in _BUSY
         wait = retry_after(answer.headers) if busy or rejection.status >= 500 else 0.0
         if wait > _LONGEST_RETRY_AFTER:
@@ -224,6 +221,17 @@ class Server:
             tries = self.attempts if self._answered_at else _BROKEN_TRIES
             return _Failed(str(rejection), tries, rejection, wait, lost)
         return _Failed(str(rejection), self.attempts if busy else 1, rejection, wait, lost)
+
+    async def _check_credit(self, rejection: Rejection) -> None:
+        """Raise `UserError` when there is no credit left: other words may be those of a prompt that is repeated."""
+        if not rejection.no_money:
+            return
+        if rejection.status not in (402, 429):
+            asked = await self._probe(None)
+            if not (asked and asked.no_money):
+                return
+        fix = "Add credit, then run the command again"
+        raise Stopped(f"{self.address} reports no credit left", str(rejection), fix)
 
     def _is_of_a_model(self, answer: Answer) -> bool:
         """Whether a model may have worked for an answer: not for a page of an address where none ever answered."""
@@ -243,7 +251,8 @@ class Server:
             self._endpoints = self._endpoints[1:]
             return request
         for name in self.chosen:
-            if rejection.param == name or re.search(rf"['\"`]{re.escape(name)}['\"`]", rejection.text):
+            named = re.search(rf"['\"`]{re.escape(name)}['\"`]", rejection.text)
+            if rejection.param == name or (named and not self.dialect.has_taken(name)):
                 fix = f"Remove {name} from the parameters"
                 raise UserError(f"{self.address} does not accept {quoted(name)}", str(rejection), fix)
         return self.dialect.refused(body, request, rejection)
@@ -318,7 +327,7 @@ class Server:
             except Silent:
                 return None
             rejection = self._rejection(answer)
-            if answer.status == 200 or rejection.status in _BUSY:
+            if not answer.is_error or rejection.status in _BUSY:
                 self._answered_at = time.monotonic()
                 return None
             if rejection.status in (401, 403):

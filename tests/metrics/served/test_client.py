@@ -196,6 +196,31 @@ def test_what_would_fail_every_call_ends_the_run_in_one_line(served, connect, re
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [200, 400, 403, 429])
+def test_no_credit_ends_the_run_whatever_its_status(served, connect, status):
+    said = {"error": {"message": "Your credit balance is too low", "type": "invalid_request_error"}}
+    served.respond = lambda request, n: Response(said, status)
+    with pytest.raises(UserError, match="no credit"):
+        ask(connect())
+    assert len(served.calls) <= 3
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 500])
+def test_a_refused_prompt_that_is_repeated_ends_nothing(served, connect, status):
+    """An error that repeated `NO CREDIT CARDS` was no credit left; one that repeated an argument refused it."""
+
+    def respond(request, n):
+        text = str(request["messages"][-1]["content"])
+        return served.failure(status, f"Invalid prompt: {text}") if "sign" in text else served.completion("fine")
+
+    served.respond = respond
+    backend = connect(parameters={"top_p": 0.5}, attempts=2)
+    assert ask(backend, "a cat").text == "fine"
+    refused = ask(backend, "a shop with a sign that says NO CREDIT CARDS beside one that says 'top_p'")
+    assert (refused.text, "NO CREDIT" in refused.reason) == (None, True)
+    assert ask(backend, "a dog").text == "fine"
+
+
 def test_after_a_fatal_error_nothing_more_is_sent(served, connect):
     async def answer(request, n):
         await asyncio.sleep(0.05)
