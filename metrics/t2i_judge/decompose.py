@@ -7,6 +7,7 @@ A student writes one question per line, `aspect | entities | question | expected
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
@@ -86,17 +87,38 @@ def renumber(questions: Sequence[Question]) -> list[Question]:
 
 
 def check(questions: Sequence[Question]) -> list[Question]:
-    """Check that questions can be judged: at least one, with known aspects and with parents that exist.
+    """Check that questions can be judged: at least one, each under an id of its own, with known aspects of one family.
+
+    Parents are other questions; two may depend on each other, as in DSG-1k.
 
     Raises:
         ValueError: they cannot. The message names the question and the reason.
     """
     if not questions:
         raise ValueError("no questions")
-    known = {question.id for question in questions}
+    for question in questions:
+        _check_types(question)
+    known = Counter(question.id for question in questions)
+    if doubled := [name for name, times in known.items() if times > 1]:
+        raise ValueError(f"two questions have the id {doubled[0]!r}")
+    family = PERSONALISED_ASPECTS if questions[0].aspect in PERSONALISED_ASPECTS else ASPECTS
     for question in questions:
         if question.aspect not in (*ASPECTS, *PERSONALISED_ASPECTS):
             raise ValueError(f"question {question.id}: unknown aspect {question.aspect!r}")
+        if question.aspect not in family:
+            raise ValueError(f"question {question.id}: {question.aspect!r} is not asked beside {questions[0].aspect!r}")
         if strangers := [p for p in question.depends_on if p not in known or p == question.id]:
             raise ValueError(f"question {question.id}: depends on {strangers[0]!r}, which is not another question")
     return list(questions)
+
+
+def _check_types(question: Question) -> None:
+    """Raise ValueError where JSON held a number, null or an empty text."""
+    texts = {"id": question.id, "aspect": question.aspect, "text": question.text}
+    texts |= {"expected": "-"} if question.expected is None else {"expected": question.expected}
+    for name, value in texts.items():
+        if not isinstance(value, str) or (name == "text" and not value.strip()):
+            raise ValueError(f"question {question.id}: {name} is {value!r} and not a text")
+    for name, values in (("entities", question.entities), ("depends_on", question.depends_on)):
+        if not all(isinstance(value, str) for value in values):
+            raise ValueError(f"question {question.id}: {name} {list(values)} are not all texts")

@@ -289,6 +289,9 @@ def _plain(value: Any) -> Any:
 
 def question_from_json(record: Mapping[str, Any]) -> Question:
     """A `Question` from JSON or a dataset row; lists become tuples, unknown keys are an error."""
+    for name in ("entities", "depends_on"):
+        if isinstance(record.get(name), str):  # whose letters would be taken one by one
+            raise TypeError(f"{name} is {record[name]!r} and not a list")
     return Question(
         **{**record, "entities": tuple(record["entities"]), "depends_on": tuple(record.get("depends_on") or ())}
     )

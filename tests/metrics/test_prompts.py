@@ -2,6 +2,7 @@
 
 import ast
 import json
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -65,6 +66,26 @@ def test_no_text_crashes_the_parsers(text):
 def test_a_bad_decomposition_says_what_is_off(line, message):
     with pytest.raises(ValueError, match=message):
         decompose.from_lines(line)
+
+
+FIRST = Question("q1", "intrinsic", ("cat",), "Is there a cat?", "yes")
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"id": "q1"}, "two questions have the id 'q1'"),  # both had the answer of the last
+        ({"aspect": "concept_preservation"}, "question q2: 'concept_preservation' is not asked beside 'intrinsic'"),
+        ({"text": None}, "question q2: text is None and not a text"),
+        ({"text": " "}, "question q2: text is ' ' and not a text"),
+        ({"expected": 2}, "question q2: expected is 2 and not a text"),
+        ({"id": 2}, "question 2: id is 2 and not a text"),
+        ({"entities": ("cat", None)}, r"question q2: entities \['cat', None\] are not all texts"),
+    ],
+)
+def test_questions_that_cannot_be_judged_say_why(second, message):
+    with pytest.raises(ValueError, match=message):
+        decompose.check([FIRST, replace(FIRST, **{"id": "q2"} | second)])
 
 
 def test_levels_span_the_range_and_are_never_clipped():

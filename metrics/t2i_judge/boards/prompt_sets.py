@@ -159,23 +159,27 @@ def _geneval2(text: str, stem: str) -> Iterator[SetPrompt]:
 
 
 def _dsg(text: str, stem: str) -> Iterator[SetPrompt]:
-    """A row per question: item_id, text, proposition_id, dependency ("0": none), category_broad, the question."""
-    rows: dict[str, list[dict[str, str]]] = defaultdict(list)
+    """A row per question: item_id, text, proposition_id, dependency ("0": none), category_broad, the question.
+
+    Some of DSG-1k's dependencies are the question itself, or words; these are left out.
+    """
+    rows: dict[str, list[tuple[str, dict[str, str]]]] = defaultdict(list)
     for row in csv.DictReader(io.StringIO(text)):
-        rows[row["item_id"]].append(row)
+        rows[row["item_id"]].append((row["proposition_id"].strip(), row))
     for identity, asked in rows.items():
+        known = {number for number, _ in asked}
         questions = [
             _question(
-                row["proposition_id"],
+                number,
                 row["category_broad"],
                 row["question_natural_language"],
                 "yes",
-                [f"q{part.strip()}" for part in row["dependency"].split(",") if part.strip() not in ("", "0")],
+                [f"q{p}" for part in row["dependency"].split(",") if (p := part.strip()) in known and p != number],
                 row.get("keywords") or "",
             )
-            for row in asked
+            for number, row in asked
         ]
-        yield SetPrompt(identity, asked[0]["text"].strip(), _family(identity), tuple(questions))
+        yield SetPrompt(identity, asked[0][1]["text"].strip(), _family(identity), tuple(questions))
 
 
 def _tifa(text: str, stem: str) -> Iterator[SetPrompt]:

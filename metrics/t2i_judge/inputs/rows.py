@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ..decompose import check
 from ..errors import UserError
 from ..files import read_jsonl, sha256
 from ..records import Question, question_from_json
@@ -25,15 +26,21 @@ def read_decompositions(path: str | Path) -> dict[str, list[Question]]:
     """Prompt -> questions, from JSON Lines of {prompt, questions}. Prompts without questions are left out.
 
     Raises:
-        UserError: the file cannot be read, or a line has the wrong shape.
+        UserError: the file cannot be read, a line has the wrong shape or questions that cannot be judged, or a prompt
+            has other questions in another line.
     """
+    found: dict[str, list[Question]] = {}
     try:
-        rows = [row for row in read_jsonl(path, whole=True) if row["questions"]]
-        return {row["prompt"]: [question_from_json(record) for record in row["questions"]] for row in rows}
+        for row in read_jsonl(path, whole=True):
+            if row["questions"]:
+                questions = check([question_from_json(record) for record in row["questions"]])
+                if found.setdefault(row["prompt"], questions) != questions:
+                    raise ValueError(f"two lines have different questions for {row['prompt']!r}")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:  # of another shape
         raise UserError(
-            f"Cannot read decompositions from {path}", repr(error), "Each line needs prompt and questions"
+            f"Cannot read decompositions from {path}", repr(error), "Each line needs a prompt and its questions"
         ) from error
+    return found
 
 
 def identity(source: str, prompts_from: str | None = None) -> Row:

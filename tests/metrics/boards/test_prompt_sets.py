@@ -27,6 +27,7 @@ DSG = """item_id,text,keywords,proposition_id,dependency,category_broad,question
 made_5,A blue cup left of a plate,cup,1,0,entity,Is there a cup?
 made_5,A blue cup left of a plate,"cup, blue",2,1,attribute,Is the cup blue?
 made_5,A blue cup left of a plate,"cup, plate",3,"1,2",relation,Is the cup left of the plate?
+made_5,A blue cup left of a plate,"cup, plate",4,"1,4,left",relation,Is the cup beside the plate?
 """
 TIFA = [
     {"id": "made_1", "caption": "Two cups", "question": "is there a cup?", "choices": ["yes", "no"], "answer": "yes",
@@ -60,8 +61,9 @@ def test_each_set_is_read_in_its_own_shape(layout: str) -> None:
 def test_questions_of_a_set_come_along_with_their_parents_and_choices() -> None:
     (dsg,) = LAYOUTS["dsg"](DSG, "")
     assert (dsg.id, dsg.category, [q.aspect for q in dsg.questions]) == (
-        "made_5", "made", ["intrinsic", "intrinsic", "relationship"]
+        "made_5", "made", ["intrinsic", "intrinsic", "relationship", "relationship"]
     )  # fmt: skip
+    assert dsg.questions[3].depends_on == ("q1",)  # as in DSG-1k, where no image of such a prompt was judged
     assert dsg.questions[2].depends_on == ("q1", "q2") and dsg.questions[0].expected == "yes"
     (tifa,) = LAYOUTS["tifa"](json.dumps(TIFA), "")
     assert [(q.text, q.expected) for q in tifa.questions] == [

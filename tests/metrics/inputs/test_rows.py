@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from t2i_judge.errors import UserError
 from t2i_judge.inputs import shared
 from t2i_judge.inputs.cells import REASON, is_file
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.inputs.places import is_below
-from t2i_judge.inputs.rows import Columns, images_folder
+from t2i_judge.inputs.rows import Columns, images_folder, read_decompositions
 from t2i_judge.inputs.shared import SharedImages
 
 
@@ -163,3 +165,16 @@ def test_rows_that_refer_to_each_other_in_a_long_chain_cost_a_few_steps_each(tmp
     assert found[-11:] == ["x" * 99] * 11
     assert {str(cell[REASON])[:33] for cell in found[:-11]} == {"its image is more than 10 rows aw"}
     assert len(looks) <= 12 * len(rows)
+
+
+def test_a_prompt_has_the_same_questions_in_all_lines(tmp_path):
+    """The last line won, without a word."""
+    one = {"id": "q1", "aspect": "intrinsic", "entities": ["cat"], "text": "Is there a cat?", "expected": "yes"}
+    lines = [{"prompt": "a cat", "questions": [one]}, {"prompt": "a dog", "questions": []}]
+    (path := tmp_path / "d.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [*lines, lines[0]]))
+    assert [question.text for question in read_decompositions(path)["a cat"]] == ["Is there a cat?"]
+    for change, fact in (({"text": "Is it red?"}, "different questions for 'a cat'"), ({"entities": "cat"}, "a list")):
+        other = {"prompt": "a cat", "questions": [one | change]}
+        path.write_text("".join(json.dumps(line) + "\n" for line in [*lines, other]))
+        with pytest.raises(UserError, match=fact):
+            read_decompositions(path)
