@@ -278,14 +278,14 @@ class BatchQueue:
             reply = Reply(None, status, shorten(f"in a batch: {error}", 200))
         if worked and reply.usage.money is None and most:
             reply = replace(reply, usage=replace(reply.usage, calls=1, money=most))
-        self.backend.usage += reply.usage
-        self.backend.budget.pay(reply.usage.money or 0.0)
         if reply.text is None:
             self.settled[key] = replace(reply, key=key)
             if reply.usage.calls:
                 self.backend.cache.pay(reply.usage)
-        else:
-            self.backend.cache.put(key, self.backend.model, reply.to_json())
+        elif not self.backend.cache.put(key, self.backend.model, reply.to_json()):
+            return True  # a run that was killed had stored it, and it is among what earlier runs paid
+        self.backend.usage += reply.usage
+        self.backend.budget.pay(reply.usage.money or 0.0)
         return True
 
     def _keys(self, digest: str) -> Path:

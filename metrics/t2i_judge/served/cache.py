@@ -145,11 +145,17 @@ class CallCache:
         row = self._execute("SELECT reply FROM replies WHERE key = ?", (key,))
         return parse_json(row[0], f"A reply in {self.path}", "Remove this file") if row else None
 
-    def put(self, key: str, model: str, reply: Mapping[str, Any]) -> None:
-        """Store a reply; on return it survives the process. Raises `UserError` when the disk is full."""
+    def put(self, key: str, model: str, reply: Mapping[str, Any]) -> bool:
+        """Store a reply; on return it survives the process. Raises `UserError` when the disk is full.
+
+        Returns whether it was not there: it has been paid for once, however often it is fetched.
+        """
         text = json.dumps(reply, ensure_ascii=False)
+        if self._execute("SELECT 1 FROM replies WHERE key = ? AND reply = ?", (key, text)):
+            return False
         self._note_cost_of(key)  # another process has asked the same, and was answered meanwhile
         self._execute("INSERT OR REPLACE INTO replies VALUES (?, ?, ?, ?)", (key, model, time.time(), text))
+        return True
 
     def remove(self, key: str) -> None:
         """Forget a reply, if it is there; what it cost stays known."""

@@ -16,7 +16,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.records import Status
 from t2i_judge.served.batch import BatchQueue
-from t2i_judge.served.cache import CallCache
+from t2i_judge.served.cache import CallCache, paid_in
 from t2i_judge.served.concurrency import BudgetExceeded
 from tests.metrics.conftest import FakeOpenAI
 from tests.metrics.judges.test_dreambench import rate
@@ -218,6 +218,26 @@ def test_a_run_that_is_stopped_finds_its_batches_again(server, pictures, tmp_pat
     assert all(judgement.status is Status.OK for judgement in judgements)
     assert len(server.answered) == len(set(server.answered)) == 6
     assert len(server.batches) == 2
+
+
+def test_a_batch_that_is_collected_again_is_paid_for_once(server, pictures, tmp_path, monkeypatch):
+    """A run that was killed between storing replies and noting it had them counted twice by the next one."""
+    from t2i_judge.served.prices import Price
+
+    prices = {"m": Price(10, 100)}
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as stopped:
+        stopped.setattr(BatchQueue, "_end", stop)
+        with pytest.raises(KeyboardInterrupt):
+            score(server, pictures, tmp_path, prices=prices)
+    assert paid_in(tmp_path / "calls.sqlite") == pytest.approx(2 * 0.003 / 2)
+    _, _, backend = score(server, pictures, tmp_path, prices=prices)
+    assert backend.usage.money == pytest.approx(4 * 0.003 / 2)
+    assert backend.budget.spent == pytest.approx(4 * 0.003 / 2)
+    assert paid_in(tmp_path / "calls.sqlite") == pytest.approx(6 * 0.003 / 2)
 
 
 @pytest.mark.parametrize("lost", [Response({}, drop=True), Response({"error": {"message": "?"}}, status=502)])
