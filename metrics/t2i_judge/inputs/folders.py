@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from itertools import groupby
 from os.path import normpath
@@ -20,6 +20,7 @@ from ..errors import UserError
 from ..files import decoded, open_plain, parse_json
 from ..wording import counted
 from .cells import is_file
+from .numerals import is_blank
 from .places import as_text, is_below, is_text
 from .png_prompts import prompt_in
 
@@ -29,7 +30,7 @@ Written = tuple[Path, Path]  # the folder of a metadata file, and an image's nam
 
 IMAGES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".heic", ".heif"}
 METADATA = ("metadata.csv", "metadata.tsv", "metadata.jsonl", "metadata.json", "metadata.parquet")
-# Names of columns, whatever their case; the first that a row has. A name without an ending is an image's stem.
+# Names of columns, whatever their case; the first in which a table has anything. A name may lack its ending.
 FILE_COLUMNS = (
     "file_name", "filename", "file", "image_file_name", "image_file", "image_path", "filepath", "path", "img_path",
     "image", "img", "image_name", "image_id", "name", "id",
@@ -183,22 +184,28 @@ class _Names:
 def _metadata(table: Path, read_table: Reader, root: Path) -> Iterator[tuple[Written, Row]]:
     """(how the image is named, its prompt and further columns) of a metadata file; names start from its own folder."""
     _check_place(table, root)
-    for row in read_table(table):
-        columns = {name.strip().lower(): name for name in row}
-        file = next((columns[name] for name in FILE_COLUMNS if _filled(row, columns.get(name))), None)
-        if file is None:
-            raise UserError(
-                f"{table} does not say which image each row is about", "", f"Add a column {FILE_COLUMNS[0]}"
-            )
-        told = next((columns[name] for name in PROMPT_COLUMNS if _filled(row, columns.get(name))), None)
-        further = {name: value for name, value in row.items() if name not in (file, told, "prompt", "image")}
-        prompt = None if told is None else str(row[told])
-        path = Path(str(row[file]).strip().replace("\\", "/"))
+    rows = list(read_table(table))
+    names = [{name.strip().lower(): name for name in row} for row in rows]
+    file, told = (_column(rows, names, wanted) for wanted in (FILE_COLUMNS, PROMPT_COLUMNS))
+    if rows and file is None:
+        raise UserError(f"{table} does not say which image each row is about", "", f"Add a column {FILE_COLUMNS[0]}")
+    for number, (row, columns) in enumerate(zip(rows, names), 1):
+        used = [columns.get(name or "") for name in (file, told)]
+        name, prompt = (None if column is None or is_blank(row[column]) else str(row[column]) for column in used)
+        further = {name: value for name, value in row.items() if name not in (*used, "prompt", "image")}
+        path = Path(f"row {number} without {file}.png" if name is None else name.strip().replace("\\", "/"))
         yield (table.parent, path), {"prompt": prompt, **further}
 
 
-def _filled(row: Row, name: str | None) -> bool:
-    return name is not None and row[name] not in (None, "")
+def _column(rows: Sequence[Row], names: Sequence[Mapping[str, str]], wanted: Sequence[str]) -> str | None:
+    """The first of the wanted columns that says something in any row, and so for all rows: a blank cell is a gap."""
+    filled = {
+        name
+        for row, columns in zip(rows, names)
+        for name in wanted
+        if name in columns and not is_blank(row[columns[name]])
+    }
+    return next((name for name in wanted if name in filled), None)
 
 
 def _is_grid(file: Path) -> bool:

@@ -110,6 +110,22 @@ def test_a_missing_image_and_a_second_prompt_are_rows_too(tmp_path: Path) -> Non
     assert [row["prompt"] for row in iter_rows(f"{tmp_path}/*.png")] == ["one", "again"]
 
 
+def test_a_table_s_columns_are_the_same_in_all_rows(tmp_path: Path) -> None:
+    """A row without a file was judged on another row's picture, one without a prompt by its caption."""
+    for number in range(3):
+        picture(tmp_path / f"{number}.png")
+    rows = "id,file_name,prompt,caption\n7,0.png,one,x\n1, ,two,x\n8,1.png,three,x\n9,2.png,,y\n"
+    (tmp_path / "metadata.csv").write_text(rows)
+    found = [(row["id"], Path(row["image"]).name, row["prompt"]) for row in iter_rows(tmp_path)]
+    assert found == [
+        ("7", "0.png", "one"), ("8", "1.png", "three"), ("9", "2.png", None),
+        ("1", "row 2 without file_name.png", "two"),
+    ]  # fmt: skip
+    empty = "file_name,id,prompt,caption\n,0,,one\n,1,,two\n"
+    (tmp_path / "metadata.csv").write_text(empty)
+    assert [row["prompt"] for row in iter_rows(tmp_path)] == ["one", "two", None]
+
+
 def with_texts(path: Path, **texts: str) -> Path:
     """A PNG with texts, as generators' interfaces write them."""
     info = PngInfo()
