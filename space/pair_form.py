@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,7 @@ from pair_votes import Pair, PairDesk, agreement_on_pairs
 from t2i_judge.errors import UserError
 from t2i_judge.wording import counted
 from views import captioned, join, notice
+from visitors import Visitor
 
 PAIRS = "pairs"  # beside the scales of single pictures
 _LEFT, _RIGHT = "left", "right"
@@ -93,40 +95,40 @@ def pair_form(
             for name, text in _BUTTONS
         }
 
-    def store(name: str, request: gr.Request) -> tuple[Any, Markup, Markup]:
-        assert pair is not None
-        swapped = pair.swapped(annotator)
-        vote = {_LEFT: B_BETTER if swapped else A_BETTER, _RIGHT: A_BETTER if swapped else B_BETTER}.get(name, name)
-        try:
-            RECORDS.take(caller := caller_of(request))
-            shown, by = B_BETTER if swapped else A_BETTER, desk.store.marks.of(caller)
-            desk.store.vote((pair.a.id, pair.b.id), pair.key, annotator, vote, shown, by)
-        except RatedBefore as error:
-            told = notice(str(error))
-        except UserError as error:
-            return gr.skip(), notice(str(error), "bad"), gr.skip()
-        else:
-            told = notice(progress(desk, annotator), "good")
-        return go_on(), told, agreement()
+    def clicked(act: Callable[[Visitor], Markup]) -> Callable[[gr.Request], tuple[Any, Markup, Markup]]:
+        def answer(request: gr.Request) -> tuple[Any, Markup, Markup]:
+            try:
+                RECORDS.take(caller := caller_of(request))
+                told = act(caller)
+            except UserError as error:
+                return gr.skip(), notice(str(error), "bad"), gr.skip()
+            return go_on(), told, agreement()
 
-    def undo(request: gr.Request) -> tuple[Any, Markup, Markup]:
-        try:
-            RECORDS.take(caller := caller_of(request))
-            back = desk.undo(annotator, desk.store.marks.of(caller))
-        except UserError as error:
-            return gr.skip(), notice(str(error), "bad"), gr.skip()
-        told = "Vote removed. " if back else "There is no vote to remove. "
-        return go_on(), notice(told + progress(desk, annotator)), agreement()
+        return answer  # no `partial`: Gradio would not see that it takes a request
 
-    def stores(name: str) -> Callable[[gr.Request], tuple[Any, Markup, Markup]]:
-        def store_it(request: gr.Request) -> tuple[Any, Markup, Markup]:
-            return store(name, request)
+    acts = {name: partial(_vote, annotator, desk, pair, name) for name in buttons if pair is not None}
+    acts["undo"] = partial(_undo, annotator, desk)
+    for name, act in acts.items():
+        buttons[name].click(clicked(act), None, [state, message, figures], trigger_mode="once", **PRIVATE)
 
-        return store_it  # no `partial`: Gradio would not see that it takes a request
 
-    for name, button in buttons.items():
-        act = undo if name == "undo" else stores(name)
-        button.click(act, None, [state, message, figures], trigger_mode="once", **PRIVATE)
+def _vote(annotator: str, desk: PairDesk, pair: Pair, name: str, caller: Visitor) -> Markup:
+    """Keep the vote of a button, and say how far the annotator is. Raises `UserError` if it cannot be kept."""
+    swapped = pair.swapped(annotator)
+    vote = {_LEFT: B_BETTER if swapped else A_BETTER, _RIGHT: A_BETTER if swapped else B_BETTER}.get(name, name)
+    first, by = B_BETTER if swapped else A_BETTER, desk.store.marks.of(caller)
+    try:
+        desk.store.vote((pair.a.id, pair.b.id), pair.key, annotator, vote, first, by)
+    except RatedBefore as error:
+        return notice(str(error))
+    return notice(progress(desk, annotator), "good")
+
+
+def _undo(annotator: str, desk: PairDesk, caller: Visitor) -> Markup:
+    """Take the annotator's last vote back, and say so. Raises `UserError` if it cannot be taken."""
+    back = desk.undo(annotator, desk.store.marks.of(caller))
+    told = "Vote removed. " if back else "There is no vote to remove. "
+    return notice(told + progress(desk, annotator))
 
 
 def shown(benchmark: Benchmark, pair: Pair, annotator: str) -> Markup:

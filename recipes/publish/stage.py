@@ -81,15 +81,7 @@ def stage_release(
             discard(place)
         remove_folder(place)
     begin_folder(part)
-    _stage_bench(names.bench.folder(part), made, record)
-    _stage_distill(names.distill.folder(part), made, record)
-    stage_model(names.model.folder(part), recipe, made, record)
-    write_atomic(names.model.folder(part) / BILL, bill(needed()))
-    stage_metric(names.metric.folder(part), record, names.model.folder(part))
-    judgements = made.judgements_of(recipe.judge_name)
-    judged = read_jsonl(judgements) if judgements.is_file() else ()
-    stage_demo(names.demo.folder(part), record, names.model.folder(part), judged)
-    shutil.copy(made.results.path, part)
+    _stage_repositories(part, recipe, made, record, names)
     if let_pass := not_met(recipe, part, record, names, overridden):
         _write_card(names.model.folder(part), record, let_pass)
     write_manifest(part, record, names, inputs)
@@ -100,6 +92,22 @@ def stage_release(
         if old.exists():
             discard(old)
     return stage
+
+
+def _stage_repositories(
+    stage: Path, recipe: Recipe, build: BuildFolder, record: dict[str, Any], names: Repositories
+) -> None:
+    """Every repository in a new stage, with its card, and the results beside them."""
+    _stage_bench(names.bench.folder(stage), build, record)
+    _stage_distill(names.distill.folder(stage), build, record)
+    model = names.model.folder(stage)
+    stage_model(model, recipe, build, record)
+    write_atomic(model / BILL, bill(needed()))
+    stage_metric(names.metric.folder(stage), record, model)
+    judgements = build.judgements_of(recipe.judge_name)
+    judged = read_jsonl(judgements) if judgements.is_file() else ()
+    stage_demo(names.demo.folder(stage), record, model, judged)
+    shutil.copy(build.results.path, stage)
 
 
 def _inputs(recipe: Recipe, build: BuildFolder, *more: str) -> str:

@@ -59,6 +59,16 @@ _SHOWN, _MANY = 100, 2_000  # pairs in the terminal; pairs whose board takes its
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's arguments."""
+    _add_images(parser)
+    _add_prompts(parser)
+    _add_comparisons(parser)
+    _add_labels(parser)
+    add_json(parser)
+    add_judging(parser)
+
+
+def _add_images(parser: argparse.ArgumentParser) -> None:
+    """Whose images are on the board, and where it is kept."""
     parser.add_argument(
         "table", nargs="?", type=TABLE, help="one table of all images, with --generator, instead of --images"
     )
@@ -77,6 +87,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a generator and its folder of images; repeat for each one",
     )
     parser.add_argument("--generator", metavar="COLUMN", help="column of the table that names the generator")
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    """The prompts, and the columns of the tables."""
     parser.add_argument(
         "--prompts",
         type=TABLE,
@@ -95,6 +109,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt-column", default="prompt", help="column of prompts (default: %(default)s)")
     parser.add_argument("--image-column", default="image", help="column of images (default: %(default)s)")
     parser.add_argument("--id-column", help="column of the table with ids of prompts")
+
+
+def _add_comparisons(parser: argparse.ArgumentParser) -> None:
+    """By whom and how generators are compared, and what the board decides."""
     parser.add_argument(
         "--judge",
         type=JUDGE,
@@ -119,9 +137,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SCORE",
         help="exit code 1 if a generator's mean is certainly below, 3 if undecided, else 0",
     )
-    _add_labels(parser)
-    add_json(parser)
-    add_judging(parser)
 
 
 def _add_labels(parser: argparse.ArgumentParser) -> None:
