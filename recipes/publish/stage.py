@@ -20,7 +20,7 @@ from recipes.distillation.parquet import card_metadata
 from recipes.evaluation.results import headline_aspects
 from recipes.hub.repositories import Repositories, repositories, stage_folder
 from recipes.publish.gate import allowed_for, not_met
-from recipes.publish.manifest import MANIFEST, beside, is_stage, write_manifest
+from recipes.publish.manifest import MANIFEST, beside, changed, is_stage, read_manifest, write_manifest
 from recipes.publish.release_record import commit, release_record
 from recipes.publish.stage_spaces import demo_requirements, stage_demo, stage_metric
 from recipes.recipe.build_folder import BuildFolder
@@ -33,6 +33,7 @@ from recipes.training.model_files import drop_remote_code
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl, write_atomic
 from t2i_judge.records import OVERALL, Status
+from t2i_judge.terminal import step
 
 PLOT = "efficiency.png"  # of the model's card
 MODEL_FILES = (".safetensors", ".json", ".jinja", ".txt", ".model")  # never pickles, never trainer state
@@ -48,7 +49,7 @@ def stage_release(
     stage: Path | None = None,
     names: Repositories | None = None,
 ) -> Path:
-    """Stage a release and return its folder. A stage that was made from the same inputs is kept.
+    """Stage a release and return its folder. A stage made from the same inputs is kept, unless its files were changed.
 
     Args:
         recipe: the recipe of the build, `pinned`.
@@ -72,7 +73,9 @@ def stage_release(
     if _staged_from(stage) == inputs:
         for compiled in list(stage.rglob("__pycache__")):  # left by whoever imported the library from there
             shutil.rmtree(compiled)
-        return stage
+        if not (other := changed(stage, read_manifest(stage))):
+            return stage
+        step(f"  {other[0]} is not as it was staged: the release is staged anew.")
     require_ours(stage)
     record = release_record(recipe, made, namespace, version, names)
     part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))

@@ -125,6 +125,16 @@ def test_a_stage_is_left_alone_while_its_inputs_stay(tmp_path: Path) -> None:
     )
 
 
+def test_a_stage_that_was_changed_is_made_again(tmp_path: Path) -> None:
+    first = stage_synthetic(tmp_path)
+    cards = [repository.folder(first.stage) / "README.md" for repository in repositories(first.recipe)]
+    written = cards[0].read_bytes()
+    cards[0].write_bytes(written + b"my note")
+    cards[1].unlink()
+    again = stage_release(first.recipe, "1.0.0", build=first.build, stage=first.stage)
+    assert not changed(again, read_manifest(again)) and cards[0].read_bytes() == written and cards[1].is_file()
+
+
 def test_a_stage_names_the_commit_that_its_changes_went_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Staged before a commit, pushed after it: the manifest must lead to that commit. A clean one leads already."""
     told = {"sha": "a" * 40, "modified": True}
