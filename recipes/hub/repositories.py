@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from recipes.recipe.config import ROOT, Recipe
+from recipes.recipe.config import DEMO, METRIC, ROOT, Recipe
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_object
 
@@ -83,13 +83,7 @@ class Repositories:
 
 def repositories(recipe: Recipe) -> Repositories:
     """The repositories of a recipe's release, by the names that it gives them, else by its own."""
-    names = recipe.release.repositories
-    return _named(
-        recipe.name,
-        bench=names.bench or f"t2i-judge-bench-{recipe.name}",
-        distill=names.distill or f"t2i-judge-distill-{recipe.name}",
-        model=names.model or f"t2i-judge-{recipe.name}",
-    )
+    return _named(recipe.name, **recipe.repository_names)
 
 
 def staged_repositories(stage: Path) -> Repositories:
@@ -112,8 +106,8 @@ def _named(recipe: str, bench: str, distill: str, model: str) -> Repositories:
         bench=Repository("dataset", "dataset", bench),
         distill=Repository("dataset", "dataset", distill),
         model=Repository("model", "model", model),
-        metric=Repository("metric", "space", "t2i_judge", sdk="static", recipe=recipe),
-        demo=Repository("space", "space", "t2i-judge-demo", sdk="gradio", recipe=recipe),
+        metric=Repository("metric", "space", METRIC, sdk="static", recipe=recipe),
+        demo=Repository("space", "space", DEMO, sdk="gradio", recipe=recipe),
     )
 
 

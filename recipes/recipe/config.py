@@ -25,7 +25,6 @@ from recipes.recipe.sections import (
     Quantization,
     Rebalance,
     Release,
-    RepositoryNames,
     ScenesData,
     Seeds,
     T2IEvalData,
@@ -43,6 +42,7 @@ from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
 ROOT = Path(__file__).resolve().parents[2]
 JUDGES = ("base", "direct", "teacher", "annotator")  # what results call others beside the distilled judge
+METRIC, DEMO = "t2i_judge", "t2i-judge-demo"  # the repositories that all recipes of a namespace share
 JOBS = "t2i-judge-jobs-"  # begins the names of their repositories on the Hub
 # What commands keep in build/ beside the folders of recipes: stages (`recipes.hub.repositories.stage_folder`, and what
 # is called so while one is made or replaced), the demo, its visitors' ratings, tables and logs.
@@ -131,6 +131,16 @@ class Recipe:
         return ROOT / "build" / self.name
 
     @property
+    def repository_names(self) -> dict[str, str]:
+        """What its own repositories on the Hub are called, without the namespace: by its names, else after itself."""
+        chosen = self.release.repositories
+        return {
+            "bench": chosen.bench or f"t2i-judge-bench-{self.name}",
+            "distill": chosen.distill or f"t2i-judge-distill-{self.name}",
+            "model": chosen.model or f"t2i-judge-{self.name}",
+        }
+
+    @property
     def student_hash(self) -> str:
         """The version of what its student is asked."""
         return student_hash(self.personalised, self.answers_first)
@@ -209,7 +219,7 @@ def check(recipe: Recipe) -> None:
     _check_addresses(recipe)
     _check_names(recipe)
     check_base(recipe)
-    _check_repositories(recipe.name, recipe.release.repositories)
+    _check_repositories(recipe)
 
 
 def _check_addresses(recipe: Recipe) -> None:
@@ -272,25 +282,27 @@ def hub_name(name: str) -> bool:
     return bool(_HUB_NAME.fullmatch(name)) and not re.search(r"--|\.\.|\.git$", name)
 
 
-def _check_repositories(recipe: str, names: RepositoryNames) -> None:
-    """Raise `UserError` for a name that the Hub would refuse, that is given twice, or that jobs use."""
-    for name in (f"t2i-judge-{recipe}", *filter(None, vars(names).values())):
+def _check_repositories(recipe: Recipe) -> None:
+    """Raise `UserError` for a name that the Hub would refuse, that two repositories would have, or that jobs use."""
+    names = recipe.repository_names
+    for key, name in names.items():
+        if getattr(recipe.release.repositories, key) is not None and not hub_name(name):
+            raise UserError(
+                f"The setting release.repositories.{key} is {quoted(name)}",
+                "It is the name of a repository without its namespace",
+                "Use letters, digits, - _ and .",
+            )
         if name.lower().startswith(JOBS):
             raise UserError(
                 f"A repository of the release would be called {quoted(name)}",
                 "Trainings on rented hardware keep their files under such names, and delete others there",
                 "Use another name",
             )
-    chosen = {key: name for key, name in vars(names).items() if name is not None}
-    for key, name in chosen.items():
-        where = f"The setting release.repositories.{key} is {quoted(name)}"
-        if not hub_name(name):
+        if [other.lower() for other in (*names.values(), METRIC, DEMO)].count(name.lower()) > 1:
             raise UserError(
-                where, "It is the name of a repository without its namespace", "Use letters, digits, - _ and ."
-            )
-        if list(chosen.values()).count(name) > 1:
-            raise UserError(
-                where, "Another repository of this release has that name", "Give each repository its own name"
+                f"Two repositories of the release would be called {quoted(name)}",
+                "Small and capital letters are the same in such a name",
+                f"Give each repository its own name (release.repositories.{key})",
             )
 
 

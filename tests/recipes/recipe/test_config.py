@@ -120,8 +120,12 @@ def test_a_variant_extends_its_recipe() -> None:
         ({"release": {"repositories": {"bench": "me/x"}}}, ("release.repositories.bench is 'me/x'", "namespace")),
         (
             {"release": {"repositories": {"bench": "x", "model": "x"}}},
-            ("Another repository", "Give each repository its own name"),
+            ("Two repositories", "Give each repository its own name (release.repositories.bench)"),
         ),
+        ({"release": {"repositories": {"bench": "x", "model": "X"}}}, ("Two repositories",)),
+        ({"release": {"repositories": {"bench": "t2i-judge-distill-mine"}}}, ("Two repositories",)),
+        ({"release": {"repositories": {"model": "T2I_judge"}}}, ("Two repositories",)),
+        ({"name": "demo"}, ("'t2i-judge-demo'", "Two repositories")),
         ({"release": {"repositories": {"metric": "x"}}}, ("unknown key 'metric'",)),
     ],
 )
