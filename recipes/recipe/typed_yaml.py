@@ -29,12 +29,13 @@ Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML file; `extends: NAME` first reads the recipe of that name, and merges.
+    """The mapping in a YAML file; `extends: NAME` first reads the recipe of that name, and merges; it takes all
+    but the recipe's own name from there.
 
     A name means NAME.yaml or NAME/recipe.yaml beside the file, beside its folder, or in recipes/.
 
     Raises:
-        UserError: the file is missing, is not YAML, or holds something other than a mapping.
+        UserError: the file is missing, is not YAML, holds something other than a mapping, or extends without a name.
     """
     return _read(path, ())
 
@@ -47,6 +48,9 @@ def _read(path: Path, trail: tuple[Path, ...]) -> dict[str, Any]:
         raise UserError(f"{path} is {_name(content)}", "A recipe is a mapping", "Write `name: ...` and the other keys")
     if (parent := content.pop("extends", None)) is None:
         return content
+    if "name" not in content:
+        reason = "With its parent's name it would write over its builds and its repositories"
+        raise UserError(f"{path} extends {quoted(str(parent))} and has no name", reason, "Write `name: ...` in it")
     return merge(_read(_parent(path, str(parent)), (*trail, path)), content)
 
 

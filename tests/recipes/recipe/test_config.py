@@ -198,9 +198,15 @@ def test_data_of_another_source_replaces_what_is_extended(tmp_path: Path) -> Non
     assert load_recipe("minicpm-v-2.6/t2i-eval").data.held_out == 0.1
 
 
+def test_what_extends_a_recipe_has_its_own_name(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: tiny\ntraining: {max_steps: 3}\n")
+    with pytest.raises(UserError, match=r"mine.yaml extends 'tiny' and has no name.*Write `name: ...`"):
+        load_recipe(tmp_path / "mine.yaml")
+
+
 def test_a_chain_of_extends_must_end(tmp_path: Path) -> None:
-    (tmp_path / "a.yaml").write_text("extends: b\n")
-    (tmp_path / "b.yaml").write_text("extends: a\n")
+    (tmp_path / "a.yaml").write_text("extends: b\nname: a\n")
+    (tmp_path / "b.yaml").write_text("extends: a\nname: b\n")
     with pytest.raises(UserError, match="extends itself"):
         read_yaml(tmp_path / "a.yaml")
 
