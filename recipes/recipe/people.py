@@ -27,7 +27,8 @@ from t2i_judge.wording import counted
 
 AXES = (0.0, 4.0)  # of concept preservation and prompt following, as DreamBench++ has people rate them
 _LISTED = 5
-_UPLOADED = re.compile(r"[0-9a-f]{8}-(?=.)")  # what Label Studio puts before the name of an uploaded file
+# What Label Studio puts before the name of an uploaded file, and the folder to which it uploads.
+_UPLOADED, _UPLOADS = re.compile(r"[0-9a-f]{8}-(?=.)"), re.compile(r"(?:.*/)?upload/\d+")
 
 
 @dataclass(frozen=True)
@@ -203,8 +204,10 @@ class ItemNames:
             return one.item
         path = _path(one.item)
         found = self._named(path)
-        uploaded = [] if found else self._named(path.with_name(_UPLOADED.sub("", path.name, count=1) or path.name))
-        found = named = found or uploaded
+        if not found and (name := _UPLOADED.sub("", path.name, count=1)) != path.name:
+            path = PurePosixPath(name) if _UPLOADS.fullmatch(str(path.parent)) else path.with_name(name)
+            found = self._named(path)
+        named = found
         if len(found) > 1 and one.prompt is not None:
             found = [identity for identity in found if self._prompts[identity] == one.prompt] or found
         if len(found) > 1:
@@ -212,7 +215,7 @@ class ItemNames:
             raise UserError(
                 f"{one.place}: {quoted(one.item)} could mean {listed}", "A name must identify one image", "Use the ids"
             )
-        if len(named) == 1 and not uploaded and not self._below(path):
+        if len(named) == 1 and not self._below(path):
             self._move(one, path, named[0])
         return found[0] if found else None
 

@@ -85,7 +85,9 @@ def _layout(table: RatingTable) -> tuple[Callable[[RatingTable], Iterator[HumanS
         return of_tasks, "an export of Label Studio", ("id", "aspects", "values")
     if "annotation_id" in first:
         return of_annotations, "an export of Label Studio", ("id", "aspects", "values")
-    if table.column(options.score, SCORE):
+    aspect, score = (table.column(options.aspect, ASPECT), table.column(options.score, SCORE))
+    by_columns = options.annotators or (options.aspects and not aspect and {*options.aspects} <= {*table.columns})
+    if options.score or (score and not by_columns):  # what is named counts more than what is merely there
         return _long, "a row per score", [name for name in _OPTIONS if name != "annotators"]
     if options.annotators:
         return _wide, "a column per person (ratings.annotators)", ("id", "annotators", "values")
@@ -110,16 +112,9 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
         value = table.score(row.get(score), f"{place}, column {score}")
         if value is None:
             continue
-        who = text_of(row.get(annotator)) if annotator else SOMEBODY
-        if who is None:
-            raise UserError(
-                f"{place}, column {annotator}: {quoted(row.get(str(annotator)))}",
-                "Each score needs an annotator",
-                "Name the annotator",
-            )
         yield HumanScore(
             _item(row, ident, place),
-            who,
+            _who(row, annotator, place),
             table.aspect(row.get(aspect) if aspect else None, place),
             value,
             place,
@@ -127,6 +122,19 @@ def _long(table: RatingTable) -> Iterator[HumanScore]:
             text_of(row.get(explanation)) if explanation else None,
             text_of(row.get(prompt)) if prompt else None,
         )
+
+
+def _who(row: Row, column: str | None, place: str) -> str:
+    """The person of a score. Raises `UserError` where a file names people, but not this one."""
+    if column is None:
+        return SOMEBODY
+    if (name := text_of(row.get(column))) is None:
+        raise UserError(
+            f"{place}, column {column}: {quoted(row.get(column))}",
+            "Each score needs an annotator",
+            "Name the annotator",
+        )
+    return name
 
 
 def _item(row: Row, column: str, place: str) -> str:
@@ -147,11 +155,11 @@ def _wide(table: RatingTable) -> Iterator[HumanScore]:
     people = options.annotators or (() if by_aspect else _people(table, ident))
     for number, row in enumerate(table.rows, 1):
         place, item = table.place(number), _item(row, ident, table.place(number))
-        who = (text_of(row.get(annotator)) if annotator else None) or SOMEBODY
         cells = [(column, column, OVERALL) for column in people]
-        cells += [(column, who, aspect) for column, aspect in by_aspect.items() if not people]
+        cells += [(column, None, aspect) for column, aspect in by_aspect.items() if not people]
         for column, person, aspect in cells:
             if (value := table.score(row.get(column), f"{place}, column {column}")) is not None:
+                person = person or _who(row, annotator, place)
                 yield HumanScore(item, person, aspect, value, place, prompt=text_of(row.get(prompt)))
 
 

@@ -233,6 +233,12 @@ def test_what_cannot_be_seen_is_declared(tmp_path: Path) -> None:
         read_scores(path, replace(table, annotator="wo"))
 
 
+@pytest.mark.parametrize("options", [{"annotators": ("alice",)}, {"aspects": {"alice": "overall"}}])
+def test_a_column_that_is_named_counts_more_than_one_called_score(tmp_path: Path, options: Any) -> None:
+    (path := tmp_path / "mine.csv").write_text("id,alice,score\na.png,8,1\n")
+    assert [one.score for one in read_scores(path, RatingsTable("mine.csv", **options))] == [8.0]
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -240,6 +246,7 @@ def test_what_cannot_be_seen_is_declared(tmp_path: Path) -> None:
         ("id,annotator,aspect,score\na.png,ann,prompt_following,5\n", "prompt_following is rated from 0 to 4"),
         ("id,annotator,score\na.png,ann,good\n", "row 1, column score: 'good'"),
         ("id,annotator,score\na.png,,3\n", "row 1, column annotator"),
+        ("id,annotator,overall\na.png,,3\n", "row 1, column annotator"),
         ("id,annotator,aspect,score\na.png,ann,beauty,3\n", "not an aspect"),
         ("id,annotator,score\na.png,ann,3\na.png,ann,4\n", "ann scored 'a.png' on overall in mine.csv, row 1, too"),
         ("id,annotator,score\na.png,ann,3\ndata/a.png,ann,4\n", "scored it twice"),
@@ -261,7 +268,7 @@ def test_what_does_not_fit_is_said(tmp_path: Path, text: str, says: str) -> None
         ("id,ann,look\na,3,4\n", {"annotators": ("ann",), "aspects": {"look": "appearance"}}, "aspects.* per person"),
         ("id,ann\na,3\n", {"annotators": ("ann",), "explanation": "why"}, "explanation.* per person"),
         ("id,overall,why\na,3,x\n", {"explanation": "why"}, "explanation.* per aspect or person"),
-        ("id,score,ann\na,3,4\n", {"annotators": ("ann",)}, "annotators.* a row per score"),
+        ("id,score,ann\na,3,4\n", {"annotators": ("ann",), "score": "score"}, "annotators.* a row per score"),
         ('id,human_scores\na,"[]"\n', {"score": "x"}, "score.* an export of the Space"),
     ],
 )
@@ -331,6 +338,12 @@ def test_ratings_of_two_generators_are_not_taken_for_one(tmp_path: Path) -> None
     assert (len(ours.scores), ours.elsewhere) == (2, {})
     moved = _joined(tmp_path, "image,annotator,score\nflux/001.png,ann,9\n", items)
     assert "1 image was matched by file name, from another folder: flux/001.png for x" in str(moved)
+    uploads = "image,annotator,score\nflux/1a2b3c4d-001.png,ann,9\n"
+    assert "from another folder: flux/1a2b3c4d-001.png for x" in str(_joined(tmp_path, uploads, items))
+    with pytest.raises(UserError, match="different folders"):
+        _joined(tmp_path, f"{uploads}sdxl/1a2b3c4d-001.png,bob,1\n", items)
+    ours = _joined(tmp_path, "image,annotator,score\n/data/upload/3/1a2b3c4d-001.png,ann,9\n", items)
+    assert (len(ours.scores), ours.elsewhere) == (1, {})
 
 
 @pytest.mark.parametrize(
