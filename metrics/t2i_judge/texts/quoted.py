@@ -11,16 +11,23 @@ _PAIRS = (
     ("‹", "›"), ("「", "」"), ("『", "』"), ("《", "》"), ("〈", "〉"), ("〝", "〞"), ("＂", "＂"), ("``", "''"),
 )  # fmt: skip
 _LONGEST = 300  # characters of a wanted text: no picture shows more
+_OPENS = {'"': r'(?<!\d)"'}  # behind a digit it is inches
 _QUOTED = [
-    re.compile(f"{re.escape(left)}([^{re.escape(left[0] + right[0])}\n]{{1,{_LONGEST}}}){re.escape(right)}")
+    re.compile(
+        f"{_OPENS.get(left, re.escape(left))}([^{re.escape(left[0] + right[0])}\n]{{1,{_LONGEST}}}){re.escape(right)}"
+    )
     for left, right in _PAIRS
 ]
-_SINGLE = re.compile(rf"(?<!\w)'(?=\S)([^\n]{{1,{_LONGEST}}}?)(?<=\S)'(?!\w)")
+_SHORT = r"(?:n'|(?:\d0s|em|til|tis|twas)\b(?!'))"  # rock 'n' roll, the '90s; but the letter 'n'
+_SINGLE = re.compile(rf"(?<!\w)'(?:(?<=letter ')|(?!{_SHORT}))(?=\S)([^\n]{{1,{_LONGEST}}}?)(?<=\S)'(?!\w)")
 _NAMES = r"(?:the )?(?:word|words|text|letters?|phrase|slogan|caption|title|number|numbers|digits|initials)"
-_SAYS = r"(?:that )?(?:says?|saying|reads?|reading|spells?|spelling|labell?ed|titled)"
+_READ = (
+    r"(?:that|signs?|labels?|banner|poster|placard|plaque|board|billboard|screen|sticker|shirt|mug|card) read(?:s|ing)?"
+)
+_SAYS = rf"(?:(?:that )?(?:says?|saying|spells?|spelling|labell?ed|titled)|{_READ})"  # people read, too
 _CAPITALS = r"[A-Z0-9][A-Z0-9&.'!?-]*(?:\s+[A-Z0-9&][A-Z0-9&.'!?-]*)*"
 _UPPER = re.compile(rf"\b(?:{_NAMES}|{_SAYS})\s+({_CAPITALS})(?![\w'])")
-_ONE_WORD = re.compile(r"\bthe (?:word|number|letter) ([^\W_][\w'’-]*)")
+_ONE_WORD = re.compile(r"\bthe (?:word (?=[^\W_])|number (?=\d))([\w'’-]+)")
 _MEANS_NOTHING = {"on", "in", "is", "are", "of", "and", "or", "written", "printed", "painted", "above", "below", "at"}
 
 

@@ -50,6 +50,16 @@ WORDS = "golden river market summer quiet forest bright harbour winter garden mo
         ("a poster in the style of the BBC", []),
         ('"same" and "same" again, then ""', ["same"]),
         ("a cat on a mat", []),
+        ('a 12" record and a 7" single on a table', []),
+        ('a 12" record called "Side 1" and a 7" one', ["Side 1"]),
+        ("a rock 'n' roll band", []),
+        ("the letter 'n'", ["n"]),
+        ("the '90s shop with the word 'OPEN'", ["OPEN"]),
+        ("get 'em here, a sign 'now' and the year '90s'", ["now", "90s"]),
+        ("the letter from her son, the letter carrier, the number plate", []),
+        ("the letter R and the number 7b", ["R", "7b"]),
+        ("a man reads BMW magazine, a woman reading TIME", []),
+        ("a sign reading OPEN, a shirt that reads NASA", ["OPEN", "NASA"]),
     ],
 )
 def test_the_texts_that_a_prompt_wants(prompt: str, texts: list[str]) -> None:
