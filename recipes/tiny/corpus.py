@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import Any
 
-from recipes.scenes.world import COLORS, SHAPES, SIZES, TEXTURES, Entity, Group, Scene, plural
+from recipes.scenes.world import COLORS, HELD_OUT_PAIRS, SHAPES, SIZES, TEXTURES, Entity, Group, Scene, plural
 
 Segment = tuple[str, str]
 
@@ -227,7 +227,7 @@ def _differences(scene: Scene, rng: random.Random) -> Segment:
     shape = _any_shape(scene, rng, 0.85)
     group = scene.find(shape)
     if group is None:
-        caption = Entity(shape, rng.choice(COLORS), rng.choice((1, 2, 3)), rng.choice((None, *SIZES)))
+        caption = Entity(shape, rng.choice(colors_of(shape)), rng.choice((1, 2, 3)), rng.choice((None, *SIZES)))
         return f"Correct: {caption.phrase}.", f"no {plural(shape, caption.count)}."
     caption = _caption(group, rng)
     wrong = []
@@ -250,11 +250,16 @@ def _caption(group: Group, rng: random.Random) -> Entity:
 
     return Entity(
         shape=group.shape,
-        color=stated(group.color, COLORS),
+        color=stated(group.color, colors_of(group.shape)),
         count=stated(group.count, tuple(COUNT_NAMES)),
         size=stated(group.size, SIZES) if rng.random() < 0.6 else None,
         texture=stated(group.texture, TEXTURES) if rng.random() < 0.5 else None,
     )
+
+
+def colors_of(shape: str) -> tuple[str, ...]:
+    """The colours in which a shape is told of: pairs that are held out must be new in words as well as in pictures."""
+    return tuple(color for color in COLORS if (shape, color) not in HELD_OUT_PAIRS)
 
 
 TRAITS = ("shape", "color", "texture")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from recipes.scenes.world import COLORS, OPPOSITE, RELATION_PHRASES, SHAPES, TEXTURES, Entity, Prompt, plural
 
-from .corpus import COUNT_NAMES, NAMING, NOTHING, TRAITS, Segment, noun, traits
+from .corpus import COUNT_NAMES, NAMING, NOTHING, TRAITS, Segment, colors_of, noun, traits
 
 
 def text_segment(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random, stage: str = "tell") -> Segment:
@@ -133,7 +133,10 @@ def _same_or_other(prompt: Prompt, vocabulary: Sequence[str], rng: random.Random
     """One trait of two things in words, as `_compared` tells it of two pictures."""
     first = traits(rng.choice(prompt.entities))
     values = {"shape": SHAPES, "color": COLORS, "texture": TEXTURES}
-    second = {trait: value if rng.random() < 0.5 else rng.choice(values[trait]) for trait, value in first.items()}
+    while True:
+        second = {trait: value if rng.random() < 0.5 else rng.choice(values[trait]) for trait, value in first.items()}
+        if second["color"] in colors_of(second["shape"]):
+            break
     a, b = (f"a {thing['texture']} {thing['color']} {thing['shape']}" for thing in (first, second))
     trait = rng.choice(TRAITS)
     return f"{a}; {b}. Compare the {trait}.", f"{'same' if first[trait] == second[trait] else 'other'} {trait}."

@@ -186,6 +186,9 @@ def test_no_held_out_pair_is_ever_shown_or_told():
         assert not {(group.shape, group.color) for group in scene.groups} & world.HELD_OUT_PAIRS
         reference = stream.sample_reference(scene, rng)
         assert (reference.shape, reference.color) not in world.HELD_OUT_PAIRS
+    pairs = [f"{color} {plural}" for shape, color in world.HELD_OUT_PAIRS for plural in {shape, world.plural(shape, 2)}]
+    named = re.compile(rf"\b({'|'.join(pairs)})\b")
+    assert [segment for segment in told(600) if named.search(" ".join(segment))] == []
 
 
 def test_a_segment_is_spelt_as_the_chat_template_spells_it(processor, speller):
