@@ -15,7 +15,6 @@ for stays that of one address: files and contents of judgements, and the cache o
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -32,7 +31,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.judges.base import Judge
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.judges.names import JudgeName
+from t2i_judge.judges.names import JudgeName, told_apart
 from t2i_judge.records import Judgement, Question, Status
 
 STYLE = "style"  # a category of items, and a kind of `dreambench.DreamBenchJudge`
@@ -219,14 +218,8 @@ def names_of(recipe: Recipe) -> dict[str, str]:
 
     Those of one model are numbered, in the recipe's order.
     """
-    called: dict[str, str] = {}
-    servers: Counter[str] = Counter()
-    for name in map(JudgeName.parse, recipe.evaluation.judges):
-        if str(name) not in called:
-            servers[name.label] += 1
-            number = f" (server {servers[name.label]})" if servers[name.label] > 1 else ""
-            called[str(name)] = name.label + number
-    return called
+    labels = {str(name): name.label for name in map(JudgeName.parse, recipe.evaluation.judges)}
+    return dict(zip(labels, told_apart(labels.values())))
 
 
 def files_of(recipe: Recipe, build: BuildFolder) -> set[Path]:

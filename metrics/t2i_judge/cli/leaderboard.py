@@ -34,7 +34,7 @@ from ..errors import Stopped, Undecided, UserError, quoted
 from ..files import read_bytes, read_object, write_atomic
 from ..inputs.places import as_text
 from ..inputs.rows import Columns, images_folder, read_decompositions
-from ..judges.names import JudgeName
+from ..judges.names import JudgeName, told_apart
 from ..layout import from_markdown, terminal_width
 from ..runs.locks import held, refuse_links
 from ..runs.record import RUN, refuse_foreign
@@ -379,6 +379,8 @@ def _judge(
 def _together(boards: list[Row], warnings: list[str]) -> Row:
     """The first judge's board, together with what the other judges say."""
     first, *others = boards
+    for board, name in zip(boards, told_apart(board["judge"]["name"] for board in boards)):
+        board["judge"] = {**board["judge"], "name": name}
     result = {**first, "warnings": warnings + first["warnings"]}
     if others:
         result["judges"] = [board["judge"] for board in boards]

@@ -13,6 +13,8 @@ pair+hf:..., pair+openai:...           two images compared, in both orders (`Jud
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -136,3 +138,13 @@ class JudgeName:
 
     def __str__(self) -> str:
         return shown_address(self.text)
+
+
+def told_apart(labels: Iterable[str]) -> list[str]:
+    """Labels of judges with a number for each further server of the same model, whose address they do not tell."""
+    seen: Counter[str] = Counter()
+    named = []
+    for label in labels:
+        seen[label] += 1
+        named.append(label if seen[label] == 1 else f"{label} (server {seen[label]})")
+    return named

@@ -237,6 +237,19 @@ def test_pairs_are_compared_in_both_orders_and_earlier_ones_add_up(
     assert result["bradley_terry"] is None and any("Bradley-Terry" in warning for warning in result["warnings"])
 
 
+def test_two_servers_of_one_model_are_told_apart_without_their_addresses(
+    tmp_path: Path, folders: list[str], teacher: str
+) -> None:
+    """Both stood under one name on the board."""
+    other = teacher.replace("127.0.0.1", "localhost")
+    assert run(teacher, [*folders, "--judge", f"openai:photo-teacher@{other}"]) == 0
+    names = ["openai:photo-teacher", "openai:photo-teacher (server 2)"]
+    assert [judge["name"] for judge in board(tmp_path)["judges"]] == names
+    for file in ("leaderboard.json", "leaderboard.md", "report.html"):
+        text = (tmp_path / "run" / file).read_text()
+        assert names[1] in text and "127.0.0.1" not in text and "localhost" not in text
+
+
 def test_a_board_is_of_one_largest_side_and_says_it(
     tmp_path: Path, folders: list[str], teacher: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
