@@ -75,7 +75,10 @@ def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None
     root, files = image_files(source)
     if prompts_from == PNG:
         rows = [{**_row(root, file), "prompt": prompt_in(file)} for file in files]
-        fix = "Leave out --prompts-from png if the prompts are in files beside the images"
+        fix = (
+            "Leave out --prompts-from png if the prompts are in files beside the images; "
+            "of a graph that joins texts or draws several images none is taken for the prompt"
+        )
     else:
         rows = list(_rows(root, files, read_table, whole=Path(source).is_dir()))
         fix = (

@@ -1,7 +1,8 @@
 """Reads the prompt that AUTOMATIC1111, its forks or ComfyUI wrote into a PNG.
 
 AUTOMATIC1111 writes one text, "parameters": the prompt, then "Negative prompt: ..." and "Steps: ...". ComfyUI writes
-the graph that made the image, "prompt": node -> {class_type, inputs}; an input is a value or [node, output].
+the graph that made the image, "prompt": node -> {class_type, inputs}; an input is a value or [node, output]. The graph
+may draw several images, or join texts: where its samplers are led to more than one text, none is the prompt.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from .images import open_image
 
 _PARAMETERS, _GRAPH = "parameters", "prompt"  # keywords of a PNG's text
 _END = re.compile(r"^(?:Negative prompt:|Steps: \d)", re.MULTILINE)
-_TEXTS = ("text", "text_g", "prompt", "string", "value", "populated_text", "wildcard_text", "string_a")  # of a node
-_POSITIVE = ("positive", "conditioning", "cond", "guider")
+_SAMPLED = ("positive", "conditioning", "cond", "guider")
+_LEADS = re.compile(  # inputs of a node that are a prompt, or lead to one
+    rf"(?:text|string)(?:_[a-z])?|prompt|value|populated_text|wildcard_text|clip_l|t5xxl|conditioning_.*|{'|'.join(_SAMPLED)}"
+)
 
 
 def prompt_in(path: Path) -> str | None:
@@ -45,7 +48,7 @@ def _read_once(path: Path, *_state: int) -> str | None:
 
 
 def _from_graph(text: str) -> str | None:
-    """What the first sampler of a graph is told to draw."""
+    """What all samplers of a graph are told to draw; None if that is not one text."""
     try:
         graph = json.loads(text)
     except (ValueError, RecursionError):
@@ -54,7 +57,7 @@ def _from_graph(text: str) -> str | None:
         {str(name): node for name, node in graph.items() if isinstance(node, dict)} if isinstance(graph, dict) else {}
     )
     samplers = [node for node in nodes.values() if "ampler" in str(node.get("class_type"))]
-    return _first_text([_inputs(node).get(name) for node in samplers for name in _POSITIVE], nodes)
+    return _only_text([_inputs(node).get(name) for node in samplers for name in _SAMPLED], nodes)
 
 
 def _inputs(node: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,20 +65,24 @@ def _inputs(node: Mapping[str, Any]) -> Mapping[str, Any]:
     return inputs if isinstance(inputs, dict) else {}
 
 
-def _first_text(links: Sequence[Any], nodes: Mapping[str, Mapping[str, Any]]) -> str | None:
-    """The first text at the end of a link, which may lead over nodes that combine, guide or join; None without one.
+def _only_text(links: Sequence[Any], nodes: Mapping[str, Mapping[str, Any]]) -> str | None:
+    """The text at the end of all links, which may lead over nodes that combine, guide or join.
 
-    Each node is looked at once, whoever leads to it: what was left had no text behind it. A graph of a stranger may
-    turn in circles, or lead thousands of samplers along one long way.
+    None if there are several, or if a node makes its text in another way. Each node is looked at once, whoever leads to
+    it: a graph of a stranger may turn in circles, or lead thousands of samplers along one long way.
     """
-    waiting, seen = list(reversed(links)), set()
+    waiting, seen, texts = list(links), set(), set()
     while waiting:
         link = waiting.pop()
-        if isinstance(link, str) and link.strip():
-            return " ".join(link.split())
-        if isinstance(link, list) and link and isinstance(link[0], str | int) and str(link[0]) not in seen:
+        if isinstance(link, str):
+            texts.add(" ".join(link.split()))
+        elif isinstance(link, list) and link and isinstance(link[0], str | int) and str(link[0]) not in seen:
             seen.add(str(link[0]))
             inputs = _inputs(nodes.get(str(link[0]), {}))
-            further = (*_TEXTS, *_POSITIVE, *(name for name in inputs if name.startswith("conditioning_")))
-            waiting += [inputs.get(name) for name in reversed(further)]
-    return None
+            ready = {"wildcard_text"} if "populated_text" in inputs else set()  # which is what was made of the other
+            further = [inputs[name] for name in inputs.keys() - ready if _LEADS.fullmatch(name)]
+            if not any(isinstance(value, str | list) for value in further):
+                return None
+            waiting += further
+    texts.discard("")
+    return texts.pop() if len(texts) == 1 else None

@@ -141,7 +141,7 @@ def graph(**nodes: dict) -> str:
 
 COMFY = graph(
     sampler={"class_type": "KSampler", "inputs": {"positive": ["both", 0], "negative": ["no", 0], "seed": 3}},
-    both={"class_type": "ConditioningCombine", "inputs": {"conditioning_1": ["yes", 0], "conditioning_2": ["no", 0]}},
+    both={"class_type": "ConditioningCombine", "inputs": {"conditioning_1": ["yes", 0], "conditioning_2": ["yes", 0]}},
     yes={"class_type": "CLIPTextEncode", "inputs": {"text": ["words", 0], "clip": ["model", 1]}},
     words={"class_type": "PrimitiveString", "inputs": {"value": "a red cat,\non a mat"}},
     no={"class_type": "CLIPTextEncode", "inputs": {"text": "blurry"}},
@@ -177,6 +177,58 @@ LOOP = graph(
 )
 def test_what_a_generator_wrote_into_its_png(tmp_path: Path, texts: dict[str, str], prompt: str | None) -> None:
     assert prompt_in(with_texts(tmp_path / "1.png", **texts)) == prompt
+
+
+def encoded(text: object) -> dict:
+    return {"class_type": "CLIPTextEncode", "inputs": {"text": text, "clip": ["model", 1]}}
+
+
+def sampled(positive: str) -> dict:
+    return {"class_type": "KSampler", "inputs": {"positive": [positive, 0], "negative": ["no", 0], "model": ["m", 0]}}
+
+
+SEVERAL = {
+    "two samplers": {"s": sampled("a"), "t": sampled("b")},
+    "a detailer first": {
+        "d": {"class_type": "DetailerSampler", "inputs": {"positive": ["b", 0], "image": ["s", 0]}}, "s": sampled("a")
+    },
+    "concat": {
+        "c": {"class_type": "x", "inputs": {"conditioning_to": ["a", 0], "conditioning_from": ["b", 0]}},
+        "s": sampled("c"),
+    },
+    "combine": {
+        "c": {"class_type": "x", "inputs": {"conditioning_1": ["a", 0], "conditioning_2": ["b", 0]}},
+        "s": sampled("c"),
+    },
+    "joined texts": {
+        "j": {"class_type": "StringConcatenate", "inputs": {"string_a": "a red cat", "string_b": "on a mat"}},
+        "c": encoded(["j", 0]), "s": sampled("c"),
+    },
+    "a text that a model writes": {
+        "j": {"class_type": "StringConcatenate", "inputs": {"string_a": "a red cat", "string_b": ["w", 0]}},
+        "w": {"class_type": "Writer", "inputs": {"model": "x"}}, "c": encoded(["j", 0]), "s": sampled("c"),
+    },
+    "unlike texts of two encoders": {
+        "c": {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": "a red cat", "text_l": "a red cat, photo"}},
+        "s": sampled("c"),
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("made", SEVERAL)
+def test_a_graph_of_several_texts_tells_no_prompt(tmp_path: Path, made: str) -> None:
+    """It was half of the prompt, or the one of another image."""
+    nodes = {"a": encoded("a red cat"), "b": encoded("a blue dog"), "no": encoded("ugly"), **SEVERAL[made]}
+    assert prompt_in(with_texts(tmp_path / "1.png", prompt=graph(**nodes))) is None
+
+
+def test_a_graph_of_one_text_tells_it_however_often(tmp_path: Path) -> None:
+    nodes = {
+        "c": {"class_type": "CLIPTextEncodeSDXL", "inputs": {"text_g": "a red cat", "text_l": ""}},
+        "w": {"class_type": "Wildcards", "inputs": {"wildcard_text": "a {x|y} cat", "populated_text": "a red cat"}},
+        "b": encoded(["w", 0]), "s": sampled("c"), "t": sampled("b"),
+    }  # fmt: skip
+    assert prompt_in(with_texts(tmp_path / "1.png", prompt=graph(**nodes))) == "a red cat"
 
 
 def test_each_node_of_a_graph_is_looked_at_once(monkeypatch) -> None:
