@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from recipes.hub.client import Hub, git_sha1
 from recipes.hub.repositories import Repository, recorded_repositories
 from recipes.publish.manifest import MANIFEST, read_manifest, same_release
-from recipes.publish.standing import going_out, left_alone
+from recipes.publish.standing import going_out, left_alone, released
 from recipes.recipe.markers import sha256
 from t2i_judge.wording import counted
 
@@ -55,8 +54,9 @@ def plan(hub: Hub | None, repository: Repository, folder: Path, revision: str | 
     if changed == (MANIFEST,) and hub and info and _says_the_same(hub, repository, info.sha, here[MANIFEST]):
         changed, unchanged = (), (*unchanged, MANIFEST)
     size = sum(here[name].stat().st_size for name in (*added, *changed))
-    ours = _sent_before(hub, repository, info.sha) if hub and info and MANIFEST in there else set()
-    deleted = tuple(sorted(name for name in ours & there.keys() if name not in here))
+    before = released(hub, repository, info.sha) if hub and info and MANIFEST in there else None
+    ours = before[1] if before else {}  # only what a release of ours put there may be deleted by the next one
+    deleted = tuple(sorted(name for name in ours.keys() & there.keys() if name not in here))
     return Plan(repository, info.sha if info else None, added, changed, deleted, unchanged, size, revision)
 
 
@@ -67,14 +67,6 @@ def _same(path: Path, there: str) -> bool:
 def _says_the_same(hub: Hub, repository: Repository, revision: str, here: Path) -> bool:
     """Whether the manifest there is that of the same files in the same version, whatever commit they were staged at."""
     return same_release(hub.read(repository, MANIFEST, revision) or b"", here.read_bytes())
-
-
-def _sent_before(hub: Hub, repository: Repository, revision: str) -> set[str]:
-    """The files that a release of ours put there before: only those may be deleted by the next one."""
-    try:
-        return set(json.loads(hub.read(repository, MANIFEST, revision) or b"{}").get("files", ()))
-    except (ValueError, AttributeError):
-        return set()
 
 
 def print_plan(stage: Path, namespace: str | None, parts: tuple[str, ...], token: str | None) -> None:

@@ -47,21 +47,21 @@ def standing(hub: Hub, repository: Repository) -> Standing | None:
     info = hub.info(repository)
     if info is None:
         return None
-    manifest = _manifest(hub, repository, info.sha)
-    if manifest is None:
+    release = released(hub, repository, info.sha)
+    if release is None:
         return None if is_fresh(hub, repository, info.sha) else Standing(None, None, False)
-    there, written = manifest
+    there, files = release
     card = hub.read(repository, CARD, info.sha)
-    edited = card is not None and hashlib.sha256(card).hexdigest() != written
+    edited = card is not None and hashlib.sha256(card).hexdigest() != files.get(CARD)
     return replace(there, simulated=SIMULATED in _tags(card)) if card is not None and edited else there
 
 
-def _manifest(hub: Hub, repository: Repository, revision: str) -> tuple[Standing, str | None] | None:
-    """What a repository's manifest says, and the SHA-256 of the card that it was written for; None without one."""
+def released(hub: Hub, repository: Repository, revision: str) -> tuple[Standing, dict[str, str]] | None:
+    """The release that a repository's manifest tells of, and its files -> their SHA-256; None without one of ours."""
     try:
         manifest = json.loads(hub.read(repository, MANIFEST, revision) or b"{}")
-        release, card = manifest["release"], manifest["files"].get(CARD, {}).get("sha256")
-        return Standing(str(release["recipe"]), str(release["version"]), bool(release["simulated"])), card
+        release, files = manifest["release"], {path: one["sha256"] for path, one in manifest["files"].items()}
+        return Standing(str(release["recipe"]), str(release["version"]), bool(release["simulated"])), files
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

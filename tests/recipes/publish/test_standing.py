@@ -17,7 +17,7 @@ from recipes.loopback.hub.server import Running
 from recipes.publish import gate
 from recipes.publish.gate import check_release
 from recipes.publish.push import Push
-from recipes.publish.push_plan import print_plan
+from recipes.publish.push_plan import plan, print_plan
 from recipes.publish.stage import stage_release
 from recipes.publish.standing import names_on_hub, standing
 from recipes.recipe.config import Recipe
@@ -275,6 +275,18 @@ def test_somebodys_model_or_data_of_that_name_is_refused(
         ("replaces_other", repositories(recipe).bench.name), ("replaces_other", repositories(recipe).model.name),
     ]  # fmt: skip
     assert "rename it there, or give this one another name" in str(found[0])
+
+
+@pytest.mark.parametrize("files", ['["precious.bin"]', '[{"path": "x"}]', '{"precious.bin": {}}', "7", '{"files": 1}'])
+def test_a_manifest_that_is_not_ours_deletes_nothing(releases: Releases, running: Running, files: str) -> None:
+    """Somebody else's manifest.json has a list of files, too, or no list at all."""
+    real = releases.recipe("real")
+    names = repositories(real)
+    on_hub(running, names.model).create({"private": False}, "me")
+    put(running, names.model, "precious.bin", b"mine")
+    put(running, names.model, "manifest.json", f'{{"files": {files}}}'.encode())
+    changes = plan(Hub("me", "hf_me"), names.model, names.model.folder(releases.stage(real)))
+    assert not changes.deleted and "manifest.json" in changes.changed
 
 
 def test_main_never_goes_back_to_an_older_version(releases: Releases, running: Running) -> None:
