@@ -75,7 +75,7 @@ def stage_release(
             shutil.rmtree(compiled)
         if not (other := changed(stage, read_manifest(stage))):
             return stage
-        step(f"  {other[0]} is not as it was staged: the release is staged anew.")
+        step(f"  {other[0]} is not as it was staged: the release is staged again.")
     require_ours(stage)
     record = release_record(recipe, made, namespace, version, names)
     part, old = (stage.with_name(f"{stage.name}.{word}") for word in ("part", "old"))

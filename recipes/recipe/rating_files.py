@@ -155,7 +155,7 @@ def _wide(table: RatingTable) -> Iterator[HumanScore]:
     people = options.annotators or (() if by_aspect else _people(table, ident))
     for number, row in enumerate(table.rows, 1):
         place, item = table.place(number), _item(row, ident, table.place(number))
-        cells = [(column, column, OVERALL) for column in people]
+        cells: list[tuple[str, str | None, str]] = [(column, column, OVERALL) for column in people]
         cells += [(column, None, aspect) for column, aspect in by_aspect.items() if not people]
         for column, person, aspect in cells:
             if (value := table.score(row.get(column), f"{place}, column {column}")) is not None:
