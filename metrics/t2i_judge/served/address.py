@@ -81,7 +81,7 @@ class Address:
     @property
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown of it."""
-        login = (self.login[1], self.basic) if self.login else ()
+        login = (self.login[1] or self.login[0], self.basic) if self.login else ()  # a name alone is a key
         return (*login, *(value for name, value in self.query if SECRET.search(name)))
 
     @property

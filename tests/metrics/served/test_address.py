@@ -45,6 +45,16 @@ def test_an_address_in_any_form(text, url, identity):
     assert pickle.loads(pickle.dumps(address)) == address
 
 
+@pytest.mark.parametrize(
+    ("login", "secret"), [("me:hunter2!", "hunter2!"), ("hf_token-0123456789", "hf_token-0123456789")]
+)
+def test_a_login_without_a_password_is_a_key(login, secret):
+    """`https://TOKEN@host`: a server that repeated the key had it shown."""
+    address = Address.parse(f"https://{login}@h/v1")
+    assert secret in address.secrets and address.basic in address.secrets
+    assert "me" not in address.secrets
+
+
 @pytest.mark.parametrize("text", ["", " ", "localhost:8000", "ftp://h", "http://", "http://h:port/v1", "http://h /v1"])
 def test_what_is_no_address_is_an_error_in_one_line(text):
     with pytest.raises(UserError, match="is not the address of a server"):
