@@ -5,15 +5,16 @@ from __future__ import annotations
 import re
 
 SECRET = re.compile(  # names of secrets in a query
-    r"key|token|secret|sig|pass|pwd|pw$|cred|code|auth|jwt|bearer|hmac|session", re.IGNORECASE
+    r"key|token|secret|sig|pass|pwd|pw(?![\w.-])|cred|code|auth|jwt|bearer|hmac|session|(?<![a-z])pat(?![a-z])",
+    re.IGNORECASE,
 )
 _START = re.compile(r"(://|(?<=http):/|(?<=https):/)", re.IGNORECASE)  # of an address; one slash where it is a path
-# What follows it. A password may hold `/`, `?` and `#` that nobody escaped; a port does not.
-_LOGIN = re.compile(r"[^/?#\s]*@|[^/?#\s:@]*:(?!\d*(?:[/?#\s]|$))\S*@")
+# What follows it. A password may hold `/`, `?` and `#` that nobody escaped; a port does not, and `@` follows its slash.
+_LOGIN = re.compile(r"[^/?#\s]*@|[^/?#\s:@]*:(?!\d*(?:[?#\s]|$|/(?![^/?#\s@]+@)))\S*@")
 _SPACED = re.compile(r"(?<=://)[^/?#]*@")
 # No server gets a fragment, and nothing says what it is.
 _FRAGMENT = re.compile(r"^([^#\s]*)#[^\s'\"`)\]>]*")
-_ARGUMENT = re.compile(r"([?&])([^?=&#\s]*)=[^&#\s]*")
+_ARGUMENT = re.compile(r"(?<=[?&])[^&#\s]+")  # or several: some servers read `;` as `&`
 
 
 def hidden(text: str) -> str:
@@ -37,5 +38,10 @@ def _without_login(address: str) -> str:
 
 
 def _without_key(argument: re.Match[str]) -> str:
-    mark, name = argument.groups()
-    return f"{mark}{name}=..." if SECRET.search(name) else argument[0]
+    """An argument up to the first key in it, whose value may hold `;` and `?`."""
+    parts = re.split("([;?])", argument[0])
+    for number, part in enumerate(parts):
+        name, equals, _ = part.partition("=")
+        if equals and SECRET.search(name):
+            return f"{''.join(parts[:number])}{name}=..."
+    return argument[0]

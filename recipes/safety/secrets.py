@@ -31,6 +31,7 @@ from recipes.safety.secret_names import (
     is_secret,
 )  # fmt: skip
 from t2i_judge.errors import UserError
+from t2i_judge.logins import SECRET as ARGUMENT
 
 REMOVE = "remove it, and revoke it at its provider"
 REWORD = "reword that row, or leave it out; if it is a secret, revoke it at its provider"
@@ -181,6 +182,10 @@ _LIKELY_ASSIGNMENTS = (
         _BY_NAME, "key token sig cookie session bearer auth pat jwt sas webhook salt pepper otp 2fa",
         rf"(?i)(?<!public[_ -])(?<!public)(?:{LIKELY})['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:|：)\s{{0,3}}"
         r"\[?['\"`]?([\w%+/=~-]{16,})(?![\w.%+/=~:-])",
+    ),
+    _rule(  # by the names that are hidden in what is shown of an address
+        "a key in an address", "://",
+        rf"(?i)[?&;][\w.-]{{0,30}}?(?:{ARGUMENT.pattern})[\w.-]{{0,30}}=([\w%+/=~-]{{16,}})(?![\w.%+/=~:-])",
     ),
 )  # fmt: skip
 

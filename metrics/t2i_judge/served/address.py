@@ -63,7 +63,7 @@ class Address:
     @property
     def identity(self) -> str:
         """Identifies the server for a cache. It is the same with and without /v1, and with any login."""
-        query = _written(tuple(pair for pair in self.query if not SECRET.search(pair[0])))
+        query = _written(tuple(pair for pair in self.query if not _is_secret(*pair)))
         return self.url.removesuffix("/v1") + query
 
     @property
@@ -82,7 +82,7 @@ class Address:
     def secrets(self) -> tuple[str, ...]:
         """What must not be shown of it."""
         login = (self.login[1] or self.login[0], self.basic) if self.login else ()  # a name alone is a key
-        return (*login, *(value for name, value in self.query if SECRET.search(name)))
+        return (*login, *(value for name, value in self.query if _is_secret(name, value)))
 
     @property
     def is_openai(self) -> bool:
@@ -95,8 +95,14 @@ class Address:
         return self.host.endswith((".azure.com", ".azure-api.net"))
 
     def __str__(self) -> str:
-        shown = tuple((name, "..." if SECRET.search(name) else value) for name, value in self.query)
+        shown = tuple((name, "..." if _is_secret(name, value) else value) for name, value in self.query)
         return self.url + _written(shown)
+
+
+def _is_secret(name: str, value: str) -> bool:
+    """Whether an argument of the query is a key, or has one behind a `;`, which some servers read as `&`."""
+    names = (part.partition("=") for part in f"{name}={value}".split(";"))
+    return any(equals and SECRET.search(name) for name, equals, _ in names)
 
 
 def _written(query: tuple[tuple[str, str], ...]) -> str:

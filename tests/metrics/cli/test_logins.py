@@ -29,8 +29,12 @@ JUDGE = f"openai:A@{ADDRESS}?api_key={PASSWORD}"
         ("http://u:a#pw@h", "http://h"),
         ("http:/u:pw@h/v1", "http:/h/v1"),  # as a path is written
         ("c:/u:pw@h/v1", "c:/u:pw@h/v1"),
+        ("http://u:123/pw@h/v1", "http://h/v1"),
+        ("https://h/?a=1;key=pw&b=2;c=3", "https://h/?a=1;key=...&b=2;c=3"),
+        ("https://h/?key=p;w?pw&pat=pw&path=p", "https://h/?key=...&pat=...&path=p"),
         ("http://h:8000/v1 answers a@b", "http://h:8000/v1 answers a@b"),
         ("http://h:8000/@cf/m", "http://h:8000/@cf/m"),
+        ("http://h:8000/v1/m@v2", "http://h:8000/v1/m@v2"),
         ("http://h:8000, says a@b", "http://h:8000, says a@b"),
         ("a cat: me@home, what? key=1", "a cat: me@home, what? key=1"),
     ],
@@ -49,7 +53,8 @@ def test_half_a_login_is_none_less():
 
 
 @pytest.mark.parametrize(
-    "text", ["://" * 20_000, "a://b:" * 20_000, "http://h/" + "?key" * 20_000, "a://b" + "&" * 99_999]
+    "text",
+    ["://" * 20_000, "a://b:" * 20_000, "http://h/" + "?key" * 20_000, "a://b" + "&" * 99_999, "a://?" + ";a=" * 9_999],
 )
 def test_long_texts_are_looked_through_once(text):
     assert len(hidden(text)) <= len(text)

@@ -34,6 +34,7 @@ SECRET = "sk-very-secret-0123456789"
         ("https://h/v1/chat/completions", "https://h/v1/chat/completions", "https://h"),
         ("https://u:p@h/v1?api-version=1", "https://h/v1/chat/completions", "https://h?api-version=1"),
         ("https://h/v1?key=abc", "https://h/v1/chat/completions", "https://h"),
+        ("https://h/v1?a=1;key=abc&b=2", "https://h/v1/chat/completions", "https://h?b=2"),
         ("http://[::1]:8000/v1", "http://[::1]:8000/v1/chat/completions", "http://[::1]:8000"),
         ("https://h/openai/deployments/d", "https://h/openai/deployments/d/chat/completions", "https://h/openai/deployments/d"),
     ],

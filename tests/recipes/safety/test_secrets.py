@@ -8,6 +8,7 @@ import pytest
 
 from recipes.safety.contents import Contents, Leaf
 from recipes.safety.secrets import secrets_in
+from t2i_judge.logins import hidden
 
 TOKEN = "hf_" + "aB3dE6gH9jK2" * 3
 
@@ -16,7 +17,9 @@ def found(text: str) -> list[str]:
     return [what for _, what in secrets_in(Contents(leaves=[Leaf(("prompt",), text)], whole=True))]
 
 
-@pytest.mark.parametrize("word", ["hf_", "sk-", "eyJ-", "eyJaaaaaaaa.", "bearer ", "password=", "wandb ", "://a:"])
+@pytest.mark.parametrize(
+    "word", ["hf_", "sk-", "eyJ-", "eyJaaaaaaaa.", "bearer ", "password=", "wandb ", "://a:", "://a?code"]
+)
 def test_a_prompt_of_beginnings_does_not_hold_up_the_gate(word: str) -> None:
     text = word * (120_000 // len(word))
     started = time.process_time()
@@ -49,6 +52,18 @@ def test_a_token_among_beginnings_is_found_wherever_stretches_are_cut(before: in
 @pytest.mark.parametrize("start", ["", "my_", "my-", "key=", "é ", "x" * 300 + " "])
 def test_a_token_begins_behind_a_sign(start: str) -> None:
     assert "a service's token" in found(f"a cat {start}{TOKEN}")
+
+
+@pytest.mark.parametrize(
+    "name", ["api_key", "code", "token", "sig", "jwt", "pwd", "cred", "hmac", "pat", "X-Credential"]
+)
+@pytest.mark.parametrize("mark", ["?", "?v=1&", "?v=1;"])
+def test_a_key_in_an_address_is_found_by_every_name_that_hides_it(name: str, mark: str) -> None:
+    """`?code=`, `?cred=` and `?hmac=` were hidden in what is shown, and went out with a release."""
+    address = f"openai:m@https://host.example/v1{mark}{name}"
+    assert found(f"{address}=Zk39fja83hfkJsdhf83hf72Q")
+    assert hidden(f"{address}=Zk39fja8") == f"{address}=..."
+    assert not found(f"{address}=a-cat-with-two-ears and {address}=<your key>")
 
 
 def test_a_long_json_web_token_is_found() -> None:
