@@ -12,6 +12,7 @@ import os
 from collections.abc import Sequence
 
 from recipes.build_dataset import is_built
+from recipes.publish.gate import allowed_for
 from recipes.publish.preflight import Check, Progress, Target, preflight, require_ready, table
 from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
@@ -58,8 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--allow", default="", help="names of gate checks whose findings are accepted, separated by commas"
     )
     arguments = parser.parse_args(argv)
-    allowed = tuple(name.strip() for name in arguments.allow.split(",") if name.strip())
     recipe = load_recipe(arguments.recipe)
+    allowed = allowed_for(recipe, [name.strip() for name in arguments.allow.split(",") if name.strip()])
     target = Target(arguments.namespace, get_token(), arguments.private)
     require_ready(look(recipe, progress_of(recipe), target, allowed))
     return 0

@@ -129,16 +129,16 @@ def _namespace(recipe: Recipe, target: Target) -> Iterator[tuple[str, ...]]:
         level, fix = "error" if target.pushing else "warning", "Set HF_TOKEN to a token with write access"
         yield "namespace", f"NAMESPACE={namespace} needs HF_TOKEN", fix, level
         return
+    hub = Hub(namespace, target.token)
     if not target.commits:
         yield "namespace", f"{namespace}: pull requests will be opened"
-        return
-    hub = Hub(namespace, target.token)
-    scope = hub.account().get("auth", {}).get("accessToken", {})
-    if scope.get("role") == "fineGrained" and not _may_write(scope.get("fineGrained") or {}, namespace):
-        fix = f"Give it write access to the repositories of {namespace} (settings, Access Tokens)"
-        yield "namespace", f"HF_TOKEN is fine-grained and may not write in {namespace}", fix, "error"
-        return
-    yield "namespace", f"{namespace}: this token may write there"
+    else:
+        scope = hub.account().get("auth", {}).get("accessToken", {})
+        if scope.get("role") == "fineGrained" and not _may_write(scope.get("fineGrained") or {}, namespace):
+            fix = f"Give it write access to the repositories of {namespace} (settings, Access Tokens)"
+            yield "namespace", f"HF_TOKEN is fine-grained and may not write in {namespace}", fix, "error"
+            return
+        yield "namespace", f"{namespace}: this token may write there"
     names = names_on_hub(recipe, hub)
     for repository in names if target.private else ():
         if (info := hub.info(repository)) is not None and not info.private:

@@ -256,6 +256,7 @@ def test_what_somebody_else_filled_is_said_before_anything_is_trained(place) -> 
         target = Target("me", "hf_me", parts=("dataset",))
         assert not errors(preflight(recipe, progress, target)), "it is not pushed there"
         assert not errors(preflight(recipe, progress, replace(target, parts=PARTS), ("replaces_other",)))
+        assert errors(preflight(recipe, progress, replace(target, parts=PARTS, commits=False))) == {"replaces_other"}
     [check] = [check for check in found if check.level == "error"]
     assert check.name == "replaces_other" and "me/t2i-judge-mine" in check.finding
     assert check.fix.startswith("Rename it there")
@@ -274,12 +275,17 @@ def test_memory_and_disk(place, monkeypatch) -> None:
     assert not errors(checks_of(place))
 
 
-def test_what_the_gate_may_let_pass_stops_nobody(place, server) -> None:
+def test_what_the_gate_may_let_pass_stops_nobody(place, server, capsys) -> None:
     recipe = fine(server)
     gps(place, recipe)
     loaded = load_recipe(write(place, recipe))
     found = preflight(loaded, Progress(), Target(), allowed=("image_metadata",))
     assert not errors(found) and [c.level for c in found if c.name == "image_metadata"] == ["warning"]
+    recipe["release"]["allow"] = {"image_metadata": "taken by ourselves, at home"}
+    path = str(write(place, recipe))
+    assert main(["--recipe", path]) == 0, "as make release takes it"
+    assert main(["--recipe", path, "--allow", "image_metdata"]) == 2
+    assert "--allow names image_metdata" in capsys.readouterr().err
 
 
 def test_stripped_images_are_what_is_judged_and_published(place, server) -> None:
