@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import UserError, quoted
 from ..files import append_jsonl, beside, read_jsonl, sha256, write_atomic
 from ..inputs.cells import ImageError, is_path, read_cell
-from ..inputs.folders import folder_rows
+from ..inputs.folders import folder_rows, named_so
 from ..inputs.numerals import is_blank
 from ..inputs.places import as_text, is_text
 from ..inputs.readers import Row, iter_rows
@@ -75,6 +75,8 @@ def items_of_folders(
     for generator, folder in folders.items():
         if prompts is None:
             rows = list(folder_rows(folder, iter_rows, prompts_from))
+            if told := named_so(rows):
+                warnings.append(f"{generator}: {told}")
         else:
             rows, unmatched, decided = matched(prompts, folder)
             if decided:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..arguments import WrittenFolder
-from ..inputs.folders import PNG, is_image_folder
+from ..inputs.folders import PNG, is_image_folder, named_so
 from ..inputs.readers import Row, iter_rows
 from ..inputs.rows import Columns, images_folder
 from ..inputs.tables import column_names
@@ -110,6 +110,8 @@ def run(args: argparse.Namespace) -> int:
     if plan.decompositions:
         rows = iter_rows(args.table, [args.prompt_column], 0, args.limit, args.prompts_from)
         check_questions(plan.decompositions, plan.questions, {row.get(args.prompt_column) for row in rows})
+    if is_image_folder(args.table) and (told := named_so(iter_rows(args.table, prompts_from=args.prompts_from))):
+        note(f"{args.table}: {told}.")
     refuse_links(args.out)
     refuse_others(args.out, RUN_FILES)
     with held(args.out):

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from glob import glob, has_magic
 from itertools import groupby
 from os.path import normpath
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, quoted
 from ..files import decoded, open_plain, parse_json
 from ..wording import counted
 from .cells import is_file
@@ -43,6 +43,11 @@ _TABLES = {".parquet", ".arrow"}
 _GENEVAL = "metadata.jsonl", "samples"
 _SEED = re.compile(r"(?<![ _+-])[ _+-]++(?:seed|s)?[ _-]?(\d{1,10})[ _]*+$", re.IGNORECASE)
 _SPACES, _HYPHENS = re.compile(r"(?:[\s_+]|%20)+"), re.compile(r"-+")
+_OF_A_TOOL = re.compile(
+    r"(?:ComfyUI|ChatGPT Image|Gemini[ _]Generated|WhatsApp Image|"
+    r"(?:IMG|DSC[NF]?|PXL|MVIMG|Screen ?shot(?: from| at)?)[ _-]*\d)",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"[^\W\d_]{2,}")
 
 
@@ -244,8 +249,13 @@ def _told_beside(file: Path, root: Path) -> Row:
     places = (place for ending in BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
     if (sidecar := next((place for place in places if place.is_file()), None)) is not None:
         return {"prompt": " ".join(_text(sidecar, root).split()) or None}
-    if not is_text(file.stem):
-        return {"prompt": None}  # nobody knows which letters were meant
+    return _told_by_name(file)
+
+
+def _told_by_name(file: Path) -> Row:
+    """Prompt (and seed) from an image's name; None from one that a camera or a tool gave it."""
+    if not is_text(file.stem) or _OF_A_TOOL.match(file.stem):  # nobody knows which letters of no text were meant
+        return {"prompt": None}
     stem, seed = file.stem, _SEED.search(file.stem)
     if seed:
         stem = stem[: seed.start()]
@@ -254,6 +264,15 @@ def _told_beside(file: Path, root: Path) -> Row:
     if len(_WORD.findall(words)) < 2:
         return {"prompt": None}
     return {"prompt": words, **({"seed": seed[1]} if seed else {})}
+
+
+def named_so(rows: Iterable[Row]) -> str | None:
+    """A sentence where images of a folder have their names as prompts, which may not be what they were made for."""
+    for row in rows:
+        file = Path(row["image"])
+        if row["prompt"] and row["prompt"] == _told_by_name(file)["prompt"]:
+            return f"prompts are as the files are called, such as {quoted(row['prompt'])} of {quoted(file.name)}"
+    return None
 
 
 def _text(file: Path, root: Path) -> str:

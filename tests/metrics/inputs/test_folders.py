@@ -10,9 +10,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from t2i_judge.boards.items import items_of_folders
 from t2i_judge.errors import UserError
 from t2i_judge.inputs import png_prompts
-from t2i_judge.inputs.folders import image_files, is_image_folder
+from t2i_judge.inputs.folders import image_files, is_image_folder, named_so
 from t2i_judge.inputs.png_prompts import prompt_in
 from t2i_judge.inputs.readers import count_rows, iter_rows
 from t2i_judge.inputs.rows import read_decompositions
@@ -41,6 +42,11 @@ def prompts(source: str | Path) -> dict[str, str | None]:
         ("ein Mädchen im Café", "ein Mädchen im Café", None),
         ("IMG_0001", None, None),
         ("00017", None, None),
+        ("IMG_20240101_WA0001", None, None),
+        ("ComfyUI_temp_abcde_00001_", None, None),
+        ("Screenshot from 2024-01-01 12-00-00", None, None),
+        ("screenshot of a terminal", "screenshot of a terminal", None),
+        ("imgur logo on a mug", "imgur logo on a mug", None),
     ],
 )
 def test_a_name_that_is_a_prompt(tmp_path: Path, stem: str, prompt: str | None, seed: str | None) -> None:
@@ -48,6 +54,15 @@ def test_a_name_that_is_a_prompt(tmp_path: Path, stem: str, prompt: str | None, 
     picture(tmp_path / "zz a known one.png")
     row = next(row for row in iter_rows(tmp_path) if row["id"] == stem)
     assert (row["prompt"], row.get("seed"), row["image"]) == (prompt, seed, str(tmp_path / f"{stem}.png"))
+
+
+def test_names_as_prompts_are_told(tmp_path: Path) -> None:
+    picture(tmp_path / "my model_00001_.png").with_suffix(".txt").write_text("a dog")
+    assert named_so(iter_rows(tmp_path)) is None
+    picture(tmp_path / "my model_00002_.png")
+    told = "prompts are as the files are called, such as 'my model' of 'my model_00002_.png'"
+    assert named_so(iter_rows(tmp_path)) == told
+    assert items_of_folders({"ours": str(tmp_path)}, None, tmp_path)[1] == [f"ours: {told}"]
 
 
 def test_a_text_beside_the_image_goes_before_its_name(tmp_path: Path) -> None:
