@@ -299,7 +299,7 @@ def _gate(
 ) -> list[Finding]:
     rates = known_rates(BuildFolder(recipe.folder).error_rates).summary
     step(fitted(f"  Error rates of the leakage check on rendered scenes: {rates}", terminal_width()))
-    findings = check_release(recipe, stage, outcomes, namespace, going)
+    findings = check_release(recipe, stage, outcomes, namespace, going, sending=refuse)
     for finding in findings:
         reason = recipe.release.allow.get(finding.check)
         passed = f" Accepted{f': {reason}' if reason else ''}." if finding.check in allowed else ""

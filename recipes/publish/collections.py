@@ -9,6 +9,7 @@ from recipes.hub.client import Hub
 from recipes.hub.repositories import Repository
 
 TITLE = "t2i-judge: "
+NOTE = "Release v"  # begins the note of every entry of ours
 
 
 class Collections:
@@ -32,7 +33,7 @@ class Collections:
             wanted: its entries, in the order in which they are written: the last one's note marks the release as
                 complete.
             left: shared repositories that another recipe has now.
-            note: of every entry; names the version.
+            note: of every entry: `NOTE` and the version.
 
         Raises:
             NotOffered: this Hub has no Collections.
@@ -73,8 +74,9 @@ class Collections:
             self.hub.call(name, "collect", api.update_collection_item, slug, entry.item_object_id, note=note)
 
     def _take_out(self, collection: Any, repositories: Sequence[Repository]) -> None:
+        """Take out what a release put there; an entry with another note, or none, is somebody's own."""
         gone = {(repository.id(self.hub.namespace), repository.kind) for repository in repositories}
         for item in collection.items:
-            if (item.item_id, item.item_type) in gone:
+            if (item.item_id, item.item_type) in gone and (item.note or "").startswith(NOTE):
                 take = self.hub.api.delete_collection_item
                 self.hub.call(item.item_id, "take out", take, collection.slug, item.item_object_id, missing_ok=True)

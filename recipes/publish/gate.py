@@ -63,6 +63,7 @@ class Staged:
     outcomes: Sequence[Opening]
     namespace: str | None
     pushed: Sequence[Repository]
+    sending: bool = True
 
     @property
     def record(self) -> Mapping[str, Any]:
@@ -77,6 +78,7 @@ def check_release(
     outcomes: Sequence[Opening] = (),
     namespace: str | None = None,
     pushed: Sequence[Repository] | None = None,
+    sending: bool = True,
 ) -> list[Finding]:
     """Every finding about a staged release, in the order of `CHECKS`.
 
@@ -86,11 +88,12 @@ def check_release(
         outcomes: results of the doors. A shut door is a finding.
         namespace: where it would be pushed; None leaves out the checks that ask the Hub.
         pushed: the repositories that would be pushed, all by default. Only these are compared with the Hub.
+        sending: whether they are pushed now. If not, nothing is sent: the Hub itself is not asked about the cards.
     """
     manifest = read_manifest(stage)
     names = recorded_repositories(manifest["record"])
     chosen = tuple(names) if pushed is None else pushed
-    staged = Staged(recipe, stage, names, manifest, outcomes, namespace, chosen)
+    staged = Staged(recipe, stage, names, manifest, outcomes, namespace, chosen, sending)
     return [finding for check in CHECKS for finding in check(staged)]
 
 
@@ -241,7 +244,7 @@ def _cards(staged: Staged) -> Iterator[Finding]:
     for repository in staged.names:
         card = (repository.folder(staged.stage) / "README.md").read_text(encoding="utf-8")
         problems = checks[repository.kind](card)
-        if staged.namespace and not problems:
+        if staged.namespace and staged.sending and not problems:
             problems = _hub_problems(card, repository.kind)
         for problem in problems:
             yield Finding("card", f"{repository.name}/README.md", problem, "correct the recipe or the card's template")

@@ -274,6 +274,11 @@ class Push:
             return False
         return True
 
+    def _stands(self, repository: Repository) -> bool:
+        """Whether this release is what its main branch has, on a Hub that does not list tags."""
+        there, release = standing(self.hub, repository), self.manifest["record"]["release"]
+        return there is not None and (there.recipe, there.version) == (release["recipe"], release["version"])
+
     def _collect(self, owner: str | None) -> None:
         """Put every repository into the release's Collection, once all of them are there at this version."""
         names = self.names
@@ -281,7 +286,7 @@ class Push:
         wanted = [r for r in order if r not in self.skipped and not (owner and r.shared)]
         for repository in wanted:
             tags, tag = self._tags(repository) if self.hub.info(repository) else {}, repository.tag(self.tag)
-            if tags is not None and tag not in tags:
+            if tag not in tags if tags is not None else not self._stands(repository):
                 self.say(f"  {repository.id(self.namespace)} has no {tag} yet: the Collection is made later.")
                 return
         left = [repository for repository in order if owner and repository.shared]

@@ -21,8 +21,8 @@ from recipes.recipe.markers import Marker
 from t2i_judge.errors import UserError
 from tests.loopback_hub import client_of, loopback
 from tests.recipes.publish.test_metric_doors import LOAD, result
-from tests.recipes.publish.test_push import SENDING, on_hub
-from tests.recipes.staged import StagedRelease, slim_spaces
+from tests.recipes.publish.test_push import SENDING, on_hub, restage
+from tests.recipes.staged import StagedRelease, copied, slim_spaces
 from tests.shared import shared
 
 MISSING = ("This Hub does not list tags", "This Hub does not support tags", "This Hub does not support Collections")
@@ -81,6 +81,19 @@ def test_what_a_hub_lacks_is_a_line_each(mine: StagedRelease, tmp_path: Path, do
         before = len(running.hub.calls)
         release(mine)
         assert [call for call in running.hub.calls[before:] if SENDING.match(call)] == []
+
+
+def test_a_part_of_a_release_is_not_complete_on_a_hub_without_tags(mine: StagedRelease, tmp_path: Path) -> None:
+    mine, said = copied(mine, tmp_path / "release"), []
+    with loopback(tmp_path / "hub", lacks={"tags": 404}):
+        for version, parts, end in (
+            ("1.0.0", PARTS, "v1.0.0 is complete"),
+            ("1.0.1", ("model",), "has no v1.0.1 yet: the Collection is made later."),
+            ("1.0.1", PARTS, "v1.0.1 is complete"),
+        ):
+            restage(mine, version)
+            Push(mine.recipe, mine.stage, "me", f"v{version}", "hf_me", say=said.append).run(parts)
+            assert said[-1].endswith(end)
 
 
 def test_a_hub_that_does_not_read_by_tags_is_read_by_their_commits(

@@ -233,7 +233,13 @@ def test_a_foreign_space_of_that_name_is_refused(releases: Releases, running: Ru
     assert releases.gate(sim, releases.stage(sim)) == {"replaces_other"}
 
 
-STARTER = b"<html><body><h1>Welcome to your static Space!</h1></body></html>"
+STARTER = b"""<!doctype html>
+<html><head><meta charset="utf-8" /><title>My static Space</title><link rel="stylesheet" href="style.css" /></head>
+<body><div class="card"><h1>Welcome to your static Space!</h1>
+<p>You can modify this app directly by editing <i>index.html</i> in the Files and versions tab.</p>
+<p>Also don't forget to check the
+<a href="https://huggingface.co/docs/hub/spaces" target="_blank">Spaces documentation</a>.</p></div></body></html>
+"""
 
 
 @pytest.mark.parametrize(("key", "files", "foreign"), [
@@ -247,6 +253,7 @@ STARTER = b"<html><body><h1>Welcome to your static Space!</h1></body></html>"
     ("bench", {"manifest.json": b'{"release": "of something else"}'}, True),
     ("metric", {"index.html": STARTER, "style.css": b"body {}"}, False),
     ("metric", {"index.html": b"<h1>My page</h1>", "style.css": b"body {}"}, True),
+    ("metric", {"index.html": STARTER.replace(b"</h1>", b"</h1><p>My thesis</p>"), "style.css": b"body {}"}, True),
 ])  # fmt: skip
 def test_what_no_release_put_there_is_somebodys(
     running: Running, key: str, files: dict[str, bytes], foreign: bool
@@ -287,6 +294,31 @@ def test_a_manifest_that_is_not_ours_deletes_nothing(releases: Releases, running
     put(running, names.model, "manifest.json", f'{{"files": {files}}}'.encode())
     changes = plan(Hub("me", "hf_me"), names.model, names.model.folder(releases.stage(real)))
     assert not changes.deleted and "manifest.json" in changes.changed
+
+
+def test_a_collection_of_ones_own_is_left_alone(releases: Releases, running: Running) -> None:
+    from huggingface_hub import HfApi
+
+    api, real = HfApi(token="hf_me"), releases.recipe("real")
+    mine = api.create_collection("t2i-judge: my favourites", namespace="me")
+    metric = repositories(real).metric
+    on_hub(running, metric).create({"private": False, "sdk": "static"}, "me")
+    api.add_collection_item(mine.slug, metric.id("me"), "space", note="the best")
+    releases.release(real)
+    assert collections(running)["t2i-judge: my favourites"] == [metric.name]
+
+
+def test_a_dry_run_shows_no_card_to_the_hub(
+    releases: Releases, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "CHECKS", (gate._cards,))
+    real = releases.recipe("real")
+    stage, asked = releases.stage(real), []
+    for sending in (False, True):
+        before = len(running.hub.calls)
+        assert not check_release(real, stage, (), "me", sending=sending)
+        asked.append([call for call in running.hub.calls[before:] if call.startswith("POST")])
+    assert not asked[0] and len(asked[1]) == 5
 
 
 def test_main_never_goes_back_to_an_older_version(releases: Releases, running: Running) -> None:
