@@ -24,7 +24,7 @@ from recipes.recipe.config import resolve
 from recipes.recipe.own_folders import begin_folder, discard, finish_folder
 from recipes.training.checks import check_base, check_hub_version, read_object, tensor_shapes
 from recipes.training.merging import INDEX, merge_shards
-from recipes.training.model_files import drop_remote_code
+from recipes.training.model_files import copy_file, drop_remote_code
 from recipes.training.vllm_folder import UPSTREAM, report
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
@@ -230,7 +230,7 @@ def _write_configurations(source: Path, adapter: Path, folder: Path, dtype: str)
     else:  # as the base has it, the video processor too, which others ask for
         for path in (path for form in FILES for path in source.glob(form)):
             if path.suffix != ".safetensors" and path.name not in ("config.json", INDEX):
-                shutil.copyfile(path, folder / path.name)
+                copy_file(path, source, folder / path.name)
         if (template := adapter / "chat_template.jinja").is_file():
             shutil.copyfile(template, folder / template.name)
     there = (source / "generation_config.json").is_file()

@@ -29,7 +29,7 @@ from recipes.recipe.items import TRAIN
 from recipes.recipe.markers import Marker, file_table, fingerprint
 from recipes.recipe.own_folders import begin_folder, discard, finish_folder, remove_folder
 from recipes.safety.dependencies import BILL, bill, needed
-from recipes.training.model_files import drop_remote_code
+from recipes.training.model_files import copy_file, drop_remote_code
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl, write_atomic
 from t2i_judge.records import OVERALL, Status
@@ -249,7 +249,7 @@ def stage_model(folder: Path, recipe: Recipe, build: BuildFolder, record: dict[s
     """The model repository: adapter and judge.json at the root, card and results; a base only by `publish_base`.
 
     Raises:
-        UserError: there is no adapter.
+        UserError: there is no adapter, or a file of it or of the base is a link to elsewhere.
     """
     if not build.weights.is_file():
         raise UserError(
@@ -275,9 +275,14 @@ def _write_card(folder: Path, record: dict[str, Any], let_pass: tuple[str, ...] 
 
 
 def copy_model(source: Path, folder: Path) -> None:
-    """Copy the files of a model that may be published: weights, configuration, tokenizer, template; nothing else."""
+    """Copy the files of a model that may be published: weights, configuration, tokenizer, template; nothing else.
+
+    Raises:
+        UserError: one of them is a link out of `source`.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
     for path in model_files(source):
-        _copy(path, folder / path.name)
+        copy_file(path, source, folder / path.name)
 
 
 def model_files(source: Path) -> list[Path]:

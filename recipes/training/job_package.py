@@ -27,6 +27,7 @@ from recipes.recipe.markers import file_table
 from recipes.recipe.typed_yaml import read_yaml
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
+from t2i_judge.inputs.places import check_places
 from t2i_judge.wording import counted
 
 MANIFEST = "manifest.json"
@@ -43,7 +44,7 @@ def pack(folder: Path, recipe: Recipe, name: str, inputs: Mapping[str, str]) -> 
         inputs: "judge" and, where the recipe has one, "direct" -> digest of all that this training depends on.
 
     Raises:
-        UserError: the data is not built, or the wheel cannot be.
+        UserError: the data is not built, the wheel cannot be, or a link in the base leads out of it.
     """
     build = BuildFolder(recipe.folder)
     rows = row_counts(build.distill)
@@ -56,6 +57,7 @@ def pack(folder: Path, recipe: Recipe, name: str, inputs: Mapping[str, str]) -> 
     shutil.copytree(RECIPES, folder / "recipes", ignore=_NOT_CODE)
     shutil.copyfile(RECIPES.parent / "constraints.txt", folder / "constraints.txt")
     if (base := resolve(recipe.base.model)).is_dir():
+        check_places(base)
         shutil.copytree(base, folder / recipe.base.model)
     write_atomic(folder / "recipe.yaml", yaml.safe_dump(read_yaml(recipe_path(name)), sort_keys=False))
     for path in build.learnt_from():

@@ -1,14 +1,29 @@
-"""The JSON files of a model folder, without what would have others run code from a repository."""
+"""The files of a model folder that are passed on: none from elsewhere, and nothing that has others run code."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+from t2i_judge.errors import UserError
 from t2i_judge.files import read_json, write_atomic
+from t2i_judge.inputs.places import is_below
 
 REMOTE_CODE = "auto_map"
+_FIX = "Put the file itself there, or remove it"
+
+
+def copy_file(path: Path, folder: Path, target: Path) -> None:
+    """Copy a file of a model folder, which somebody else may have made, to `target`.
+
+    Raises:
+        UserError: it is a link out of that folder. What it leads to would be published.
+    """
+    if not is_below(path, folder):
+        raise UserError(f"{path.name} is a link out of its folder", "Its target would be published", _FIX)
+    shutil.copyfile(path, target)
 
 
 def drop_remote_code(folder: Path) -> None:

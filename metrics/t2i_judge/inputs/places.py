@@ -44,14 +44,14 @@ def is_below(file: str | Path, folder: str | Path) -> bool:
 
 
 def check_places(folder: Path) -> None:
-    """Raise `UserError` for a link below a folder of data that leads out of it, and for a pipe or a device there.
+    """Raise `UserError` for a link below a folder of data or of a model that leads out of it, and for a pipe or a device.
 
     Which of the files a library reads is its own business.
     """
     for path in folder.rglob("*"):
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode) and not is_below(path, folder):
-            reason = "It would be read, and may be sent to the judge; whoever made the folder chose it"
+            reason = "It would be read, and may be sent on; whoever made the folder chose it"
             raise UserError(f"{path} leads out of {folder}", reason, "Copy the file into the folder")
         if not (stat.S_ISLNK(mode) or stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise UserError(f"{path} is not a plain file", "It may have no end", "Remove it")

@@ -16,7 +16,7 @@ from recipes.publish import stage_spaces
 from recipes.publish.gate import check_release
 from recipes.publish.manifest import VOLATILE_POINTERS, changed, read_manifest
 from recipes.publish.release_record import release_record, without
-from recipes.publish.stage import bench_rows, stage_release
+from recipes.publish.stage import bench_rows, copy_model, stage_release
 from recipes.publish.verify import open_door
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import ROOT, load_recipe
@@ -284,3 +284,20 @@ def test_a_stage_is_made_again_when_its_base_has_changed(tmp_path: Path) -> None
     stage_release(staged.recipe, "1.0.0", build=staged.build, stage=staged.stage)
     base = repositories(staged.recipe).model.folder(staged.stage) / "base" / "config.json"
     assert json.loads(base.read_text()) == {"model_type": "other"}
+
+
+def test_a_base_passes_on_none_of_this_machine_s_other_files(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "diary.txt").write_text("Offer of 4.2 million.")
+    hub = tmp_path / "hub" / "models--lab--base"
+    base = hub / "snapshots" / "abc"
+    for folder in (base, hub / "blobs"):
+        folder.mkdir(parents=True)
+    (hub / "blobs" / "123").write_text("{}")
+    (base / "config.json").symlink_to("../../blobs/123")  # as the Hub's cache has it
+    copy_model(base, tmp_path / "stage")
+    assert not (tmp_path / "stage" / "config.json").is_symlink()
+    (base / "special_vocab.txt").symlink_to(tmp_path / "home" / "diary.txt")
+    with pytest.raises(UserError, match=r"special_vocab\.txt is a link out of its folder"):
+        copy_model(base, tmp_path / "stage")
+    assert not (tmp_path / "stage" / "special_vocab.txt").exists()

@@ -320,6 +320,15 @@ def test_a_base_outside_the_checkout_cannot_travel(hub, tmp_path: Path, capsys) 
     assert all(call.startswith("GET ") for call in hub.hub.calls)  # the base's commit is asked for, nothing is sent
 
 
+def test_a_base_takes_no_file_from_outside_along(hub, build, tmp_path: Path) -> None:
+    (tmp_path / "diary.txt").write_text("dear diary")
+    recipe = load_recipe("smoke")
+    (tmp_path / recipe.base.model / "vocab.txt").symlink_to(tmp_path / "diary.txt")
+    (tmp_path / "package").mkdir()
+    with pytest.raises(UserError, match="leads out of"):
+        pack(tmp_path / "package", recipe, "smoke", {})
+
+
 def test_the_script_is_bash_that_stops_at_the_first_error() -> None:
     text = script("me/results")
     assert text.startswith("set -euo pipefail") and "--push-to me/results" in text
