@@ -103,7 +103,7 @@ class _Files:
 
     def __init__(self, name: str, revision: str | None) -> None:
         self.name, self._revision = name, revision
-        path = Path(name).expanduser()
+        path = Path(name)
         self.folder = path if path.is_dir() else None
 
     @property

@@ -47,7 +47,7 @@ def _of_judge(text: str) -> Iterator[str]:
     except UserError:
         return
     if judge.kind in (HF, CLIP, DINO) and judge.model:
-        yield str(Path(judge.model).expanduser())
+        yield judge.model
 
 
 PICTURES = Read(inside=_PICTURES, make=Path)

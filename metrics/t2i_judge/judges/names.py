@@ -42,7 +42,7 @@ class JudgeName:
         text: the name as it was written. `str(name)` leaves out a login and keys in an address.
         protocol: one of `PROTOCOLS`, or "" if prompts are decomposed into questions.
         kind: one of `KINDS`.
-        model: a Hub repository, a folder or what the server calls its model; None for `tiny` and `fake`.
+        model: a Hub repository, a folder (without `~`) or what the server calls its model; None for `tiny` and `fake`.
         revision: of the Hub repository, if one is named.
         base_url: address of the server, if one is named. Only the client sees a login and keys in it.
         alias: another name that judgements use.
@@ -88,6 +88,8 @@ class JudgeName:
                 "The judge tiny answers with levels, not with words",
                 fix,
             )
+        if kind in _REVISED:
+            model = _in_a_home(kind, model)
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()
@@ -97,9 +99,9 @@ class JudgeName:
                 "As the name of a model it would go to OpenAI's own server, with your key",
                 f"Write {kind}:MODEL@http://HOST:PORT/v1",
             )
-        elif kind in _REVISED and "@" in model and not Path(model).expanduser().is_dir():
+        elif kind in _REVISED and "@" in model and not Path(model).is_dir():
             model, _, revision = model.rpartition("@")
-            if revision and Path(model).expanduser().is_dir():
+            if revision and Path(model).is_dir():
                 raise UserError(
                     f"{kind}:{model}@{revision} means a revision on the Hub, and {model} is a folder here",
                     "A folder has no revisions: nothing would say which of the two is the judge",
@@ -148,3 +150,16 @@ def told_apart(labels: Iterable[str]) -> list[str]:
         seen[label] += 1
         named.append(label if seen[label] == 1 else f"{label} (server {seen[label]})")
     return named
+
+
+def _in_a_home(kind: str, model: str) -> str:
+    """A model that is a folder in a home, `~/...` or `~user/...`, with that home's path; any other as it is."""
+    try:
+        return str(Path(model).expanduser()) if model.startswith("~") else model
+    except RuntimeError as error:
+        home = quoted(model.partition("/")[0])
+        raise UserError(
+            f"There is no judge {quoted(f'{kind}:{model}')}",
+            f"There is no home {home}",
+            "Write the folder's whole path",
+        ) from error

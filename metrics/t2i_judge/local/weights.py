@@ -85,8 +85,8 @@ def find_weights(model: str | None, revision: str | None = None) -> Weights:
     """The weights in a folder or a Hub repository; None: the embedded ones. Raises `UserError` if there are none."""
     if model is None:
         return _embedded()
-    if Path(model).expanduser().is_dir():
-        return in_folder(Path(model).expanduser())
+    if Path(model).is_dir():
+        return in_folder(Path(model))
     if model.count("/") != 1 or not all(model.split("/")):
         raise UserError(
             f"There is no judge hf:{model}", "There is no such folder", "Write hf:FOLDER or hf:OWNER/NAME[@REVISION]"

@@ -115,7 +115,7 @@ def asked(judge: str, options: Mapping[str, Any]) -> dict[str, Any]:
     named = {"processor": options.get("processor")}
     if decomposer := options.get("decomposer"):
         named["decomposer"] = JudgeName.parse(decomposer).model
-    folders = {name: Path(folder).expanduser() for name, folder in named.items() if folder}
+    folders = {name: Path(folder) for name, folder in named.items() if folder}
     inside = {name: contents(folder) for name, folder in folders.items() if folder.is_dir()}
     told = options.get("decomposer_options") or {}
     decomposed = {name: told[name] for name in _ASKED_DECOMPOSER if told.get(name) is not None}
@@ -145,7 +145,7 @@ def _in_folder(judge: JudgeName, options: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_here(judge: JudgeName) -> bool:
     """Whether its weights are files on this machine under its name, which others may replace."""
-    folder = judge.kind == HF and bool(judge.model) and Path(str(judge.model)).expanduser().is_dir()
+    folder = judge.kind == HF and bool(judge.model) and Path(str(judge.model)).is_dir()
     return folder or judge.kind == TINY
 
 

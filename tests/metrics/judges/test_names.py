@@ -54,6 +54,18 @@ def test_a_folder_that_exists_wins(tmp_path, monkeypatch):
         assert JudgeName.parse(f"{kind}:run@3").revision == "3"
 
 
+@pytest.mark.parametrize("kind", ["hf", "clip", "dino", "vqa+hf"])
+def test_a_folder_in_a_home_is_found_by_every_kind(kind, tmp_path, monkeypatch):
+    """A home that nobody has was a bug in t2i-judge, and clip: looked for a folder called `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run@2").mkdir()
+    for name in ("run", "run@2"):
+        judge = JudgeName.parse(f"{kind}:~/{name}")
+        assert (judge.model, judge.revision, judge.label) == (str(tmp_path / name), None, f"{kind}:~/{name}")
+    with pytest.raises(UserError, match=f"{kind.rpartition('+')[2]}:~nobody-at-all/x.*Write the folder's whole path"):
+        JudgeName.parse(f"{kind}:~nobody-at-all/x@v1")
+
+
 @pytest.mark.parametrize("kind", ["hf", "clip", "dino", "dreambench+hf"])
 def test_a_revision_means_the_hub_and_never_a_folder(tmp_path, monkeypatch, kind):
     (tmp_path / "me" / "judge").mkdir(parents=True)
