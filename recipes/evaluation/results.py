@@ -247,7 +247,8 @@ def subtask_scores(own: Sequence[Judgement], explained: Sequence[Judgement], tea
 
     Returns:
         `n_prompts`, `n_images`, and shares in [0, 1] of exact matches by sub-task: whole decompositions, answers,
-        explanations, score levels, and the texts and levels of summaries; mean absolute errors in score units.
+        explanations, score levels, and the texts and levels of summaries; mean absolute errors in score units. What
+        the student did not say is not exact, and has no error.
     """
     judged = [judgement for judgement in own if teacher[judgement.image_id].questions]
     prompts = {judgement.prompt: judgement for judgement in sorted(judged, key=lambda j: len(j.questions))}
@@ -255,7 +256,9 @@ def subtask_scores(own: Sequence[Judgement], explained: Sequence[Judgement], tea
     figures: dict[str, list[float]] = {"decompose_exact": [float(match) for match in exact]}
     for judgement in explained:
         reference = teacher[judgement.image_id]
-        for answer, wanted in zip(judgement.answers, reference.answers):
+        said = {answer.question_id: answer for answer in judgement.answers}
+        for wanted in reference.answers:  # where the judgement failed, nothing was said, and nothing of it is right
+            answer = said.get(wanted.question_id, Answer(wanted.question_id))
             for key, value in _answer_matches(answer, wanted).items():
                 figures.setdefault(key, []).append(value)
         for aspect, text in reference.summary_texts.items():
@@ -272,8 +275,12 @@ def _same_lines(questions: Sequence[Question], wanted: Sequence[Question]) -> bo
 
 
 def _answer_matches(answer: Answer, wanted: Answer) -> dict[str, float]:
-    matches = {"answer_exact": float(answer.text == wanted.text)}
-    matches["explain_exact"] = float(answer.explanation == wanted.explanation)
+    """What of an answer is the teacher's, by sub-task; nothing where the teacher itself said nothing."""
+    matches: dict[str, float] = {}
+    if wanted.text is not None:
+        matches["answer_exact"] = float(answer.text == wanted.text)
+    if wanted.explanation is not None:
+        matches["explain_exact"] = float(answer.explanation == wanted.explanation)
     if wanted.score is not None:
         matches["score_exact"] = float(_likeliest(answer) == score_to_level(wanted.score))
         if answer.score is not None:

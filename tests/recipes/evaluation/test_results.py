@@ -199,6 +199,12 @@ def test_subtasks_are_held_against_the_teacher() -> None:
     assert scores["explain_exact"] == 0 and scores["score_exact"] == 1 and scores["score_mean_absolute_error"] == 2.5
     silent = failed("i", "a cat", JUDGE, Status.UNPARSABLE, "no end")
     assert subtask_scores([silent], [], {"i": wanted})["decompose_exact"] == 0
+    both = subtask_scores(
+        [], [student, replace(silent, image_id="j")], {"i": wanted, "j": replace(wanted, image_id="j")}
+    )
+    assert both["answer_exact"] == both["score_exact"] == both["summarise_overall_exact"] == 0.5, "what failed is wrong"
+    unsaid = replace(wanted, answers=(Answer("q1", status=Status.UNPARSABLE, reason="no end"),))
+    assert "answer_exact" not in subtask_scores([], [silent], {"i": unsaid}), "the teacher said nothing to hold against"
 
 
 def test_goals_that_were_missed_say_so() -> None:
