@@ -17,7 +17,7 @@ from recipes.publish.preflight import Check, Progress, Target, preflight, requir
 from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, load_recipe
-from recipes.recipe.training_inputs import all_inputs
+from recipes.recipe.training_inputs import all_known_inputs
 from recipes.training.jobs import awaited, home
 from t2i_judge.errors import UserError
 from t2i_judge.running import command
@@ -29,7 +29,7 @@ def progress_of(recipe: Recipe) -> Progress:
     build = BuildFolder(recipe.folder)
     try:
         built = is_built(recipe)
-        trained = built and home(build, all_inputs(pinned(recipe, recipe.folder)))
+        trained = built and home(build, all_known_inputs(pinned(recipe, recipe.folder)))
         return Progress(built, trained, awaited(build))
     except UserError:
         return Progress(away=awaited(build))

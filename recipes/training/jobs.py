@@ -14,7 +14,7 @@ import glob
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from recipes.recipe.bases import pinned
 from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import JOBS, ROOT, Recipe
 from recipes.recipe.markers import Marker
-from recipes.recipe.training_inputs import all_inputs, inputs_of
+from recipes.recipe.training_inputs import all_inputs, all_known_inputs, inputs_of
 from recipes.training.job_package import MANIFEST, check_arrival, digest_of, pack
 from recipes.training.job_results import DIRECT, JUDGE, STARTED, JobResults, bring_home, finished, require_own
 from recipes.training.trainings import train
@@ -268,7 +268,7 @@ def fetch(recipe: Recipe) -> None:
     Raises:
         UserError: no job was sent, it trained other data than stands here now, it has not ended, or it failed.
     """
-    build, inputs = BuildFolder(recipe.folder), all_inputs(recipe)
+    build, inputs = BuildFolder(recipe.folder), all_known_inputs(recipe)
     job = recorded(build)
     if job is None:
         raise UserError(
@@ -278,7 +278,8 @@ def fetch(recipe: Recipe) -> None:
         write_atomic(build.job, json.dumps({**job, "home": True}, indent=1) + "\n")
         print(f"{recipe.name}: already trained, nothing to download")
         return
-    if job["inputs"] != inputs:
+    sent = job["inputs"]
+    if sent.keys() != inputs.keys() or any(sent[part] not in known for part, known in inputs.items()):
         raise UserError(
             f"The job {job['id']} was trained on other data or with another recipe than build/{recipe.name} has now",
             "Its judge would not belong to this build, so nothing here was changed",
@@ -303,10 +304,10 @@ def awaited(build: BuildFolder) -> bool:
     return job is not None and not job.get("home")
 
 
-def home(build: BuildFolder, inputs: Mapping[str, str]) -> bool:
-    """Whether everything is trained that these inputs name."""
+def home(build: BuildFolder, inputs: Mapping[str, Sequence[str]]) -> bool:
+    """Whether everything is trained that these inputs name, each by the digests that mean it."""
     markers = {JUDGE: build.trained, DIRECT: build.trained_direct}
-    return all(markers[part].done(digest) for part, digest in inputs.items())
+    return all(markers[part].done(*known) for part, known in inputs.items())
 
 
 def _unfinished(hub: Hub, job: Mapping[str, Any]) -> UserError:

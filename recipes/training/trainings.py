@@ -26,7 +26,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.config import Recipe, differing
 from recipes.recipe.markers import Marker, read_json
 from recipes.recipe.second_process import cores_to_share, second_process
-from recipes.recipe.training_inputs import inputs_of
+from recipes.recipe.training_inputs import known_inputs
 from recipes.training.checks import check_texts
 from recipes.training.fine_tuning import fine_tune, load_processor, versions
 from t2i_judge.errors import UserError
@@ -60,9 +60,9 @@ def train(
         The judge's adapter folder. `folder`/training_log.json is written last and marks completion.
     """
     build = BuildFolder(folder or recipe.folder)
-    inputs, direct = inputs_of(recipe, build), recipe.evaluation.direct
+    inputs, direct = known_inputs(recipe, build), recipe.evaluation.direct
     steps = recipe.training.max_steps  # the judge's, which the baseline must know beforehand
-    if direct and not build.trained.done(inputs) and steps > 0 and cores_to_share():
+    if direct and not build.trained.done(*inputs) and steps > 0 and cores_to_share():
         with second_process() as process:
             beside: list[Future[Any]] = [process.submit(train_direct, recipe, build.root, steps)]
             if meanwhile:
@@ -82,8 +82,8 @@ def train(
     return build.adapter
 
 
-def _train_judge(recipe: Recipe, build: BuildFolder, inputs: str, push_to: str | None) -> None:
-    if build.trained.done(inputs):
+def _train_judge(recipe: Recipe, build: BuildFolder, inputs: Sequence[str], push_to: str | None) -> None:
+    if build.trained.done(*inputs):
         return
     data = load_distillation(build.distill)
     rows = select(read_samples(data.select_columns(["prompt", "samples"])), recipe)
@@ -108,8 +108,8 @@ def train_direct(recipe: Recipe, folder: Path, steps: int | None = None) -> Path
             "The direct baseline is trained on its scores",
             "Build the data, or use --no-direct",
         )
-    inputs = inputs_of(recipe, build, "direct")
-    if build.trained_direct.done(inputs):
+    inputs = known_inputs(recipe, build, "direct")
+    if build.trained_direct.done(*inputs):
         return build.direct
     if steps is None:
         steps = read_json(build.trained.path, "recipes.train")["steps"]
@@ -129,18 +129,21 @@ def _fit(
     rows: Sequence[Sequence[Sample]],
     folder: Path,
     marker: Marker,
-    inputs: str,
+    inputs: Sequence[str],
     max_steps: int | None = None,
     push_to: str | None = None,
 ) -> None:
-    """`fine_tune` into `folder`, and mark it as done; checkpoints of other inputs are thrown away first."""
+    """`fine_tune` into `folder`, and mark it as done; checkpoints of other inputs are thrown away first.
+
+    `inputs`: today's digest, and others that mean the same.
+    """
     if recipe.packing == "none":  # nothing else keeps a text from naming an image
         texts = (text for row in rows for sample in row for text in (sample.question, sample.answer))
         check_texts(texts, load_processor(recipe))
     begun = folder / "checkpoints" / "inputs.txt"
-    if first_process() and not (begun.is_file() and begun.read_text() == inputs):
+    if first_process() and not (begun.is_file() and begun.read_text() in inputs):
         shutil.rmtree(folder, ignore_errors=True)
-        write_atomic(begun, inputs)
+        write_atomic(begun, inputs[0])
     log = fine_tune(recipe, training_dataset(data, rows, recipe.packing), folder, max_steps, push_to)
     known = {
         "hyperparameters": differing(recipe.training),
@@ -150,7 +153,7 @@ def _fit(
         "samples": sum(map(len, rows)),
     }
     if first_process():
-        marker.write(inputs, log | known)
+        marker.write(inputs[0], log | known)
 
 
 def first_process() -> bool:
