@@ -18,6 +18,7 @@ from pathlib import Path
 from recipes.scenes.annotators import rate
 from recipes.scenes.render import render
 from recipes.scenes.world import Entity, Prompt, Relation, sample_prompt, simulate
+from t2i_judge.errors import UserError
 from t2i_judge.records import OVERALL
 from t2i_judge.running import command
 from t2i_judge.terminal import Parser, step
@@ -39,10 +40,16 @@ def prompts(seed: int = 0) -> list[Prompt]:
 
 
 def write_pictures(folder: Path) -> None:
-    """Write prompts, pictures and ratings into a folder, replacing files of these names."""
+    """Write prompts, pictures and ratings into a folder, anew where it has them already.
+
+    Raises:
+        UserError: the folder has files of these names that are somebody's own.
+    """
     asked = prompts()
+    text = "".join(f"{prompt.text}\n" for prompt in asked)
+    _refuse_others(folder, text)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "prompts.txt").write_text("".join(f"{prompt.text}\n" for prompt in asked))
+    (folder / "prompts.txt").write_text(text)
     rated = []
     for name, generator in GENERATORS.items():
         (folder / name).mkdir(exist_ok=True)
@@ -58,6 +65,15 @@ def write_pictures(folder: Path) -> None:
             rated.append((prompt.text, f"{name}/{file}", name, *scores))
         _table(folder / name / "metadata.csv", ("file_name", "prompt"), zip(files, (each.text for each in asked)))
     _table(folder / "ratings.csv", ("prompt", "image", "generator", *PEOPLE), rated)
+
+
+def _refuse_others(folder: Path, text: str) -> None:
+    """Raise `UserError` where files would be replaced and the prompts beside them are not the example's."""
+    known = folder / "prompts.txt"
+    own = next((path for name in ("prompts.txt", *GENERATORS, "ratings.csv") if (path := folder / name).exists()), None)
+    if own is not None and not (known.is_file() and known.read_bytes() == text.encode()):
+        fix = "Give a folder that is new or empty"
+        raise UserError(f"{own} is there already", f"{folder} is no folder of example pictures", fix)
 
 
 def _table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
