@@ -33,12 +33,13 @@ from ..prompts import (
     told_answers,
     wants_reference,
 )
-from ..records import OVERALL, SCORE_RANGE, Answer, JudgeInfo, Judgement, Question, Status, Usage
+from ..records import NO, OVERALL, SCORE_RANGE, YES, Answer, JudgeInfo, Judgement, Question, Status, Usage
 from ..scoring import asked_aspects, aspect_scores
 from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_score, probabilities, read_safely
 
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
+_ANSWERS = {YES, NO, "one", "four", "plain"}  # that a judge of a domain learns, and its prompts do not have
 _QUOTED = 2  # explanations that make a summary
 _Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked about it
 _Words = dict[str, str | Failure]  # question's text -> what the student answers, or why it does not
@@ -117,9 +118,18 @@ class OneForwardJudge(LevelJudge):
             check(questions)
         except ValueError as error:
             return item.ended(Failure(Status.SKIPPED, f"questions: {error}"))
+        if item.questions is not None and (reason := self._unread_answers(questions)) is not None:
+            return item.ended(Failure(Status.SKIPPED, reason))
         if len(item.images) < 2 and any(map(wants_reference, questions)):
             return _lonely(item)
         return replace(item, questions=questions)
+
+    def _unread_answers(self, questions: Sequence[Question]) -> str | None:
+        """Why questions that somebody brings cannot be scored: their answers have words that the judge never read."""
+        if self.unread is None:
+            return None
+        words = (q.expected.casefold() for q in questions if q.expected is not None and not wants_reference(q))
+        return self.unread(" ".join(word for word in words if word not in _ANSWERS))
 
     def _with_references(self, batch: list[Loaded]) -> list[Loaded]:
         """Each item with what is wanted of it as in its reference, which is asked once, as an image is."""
@@ -179,6 +189,8 @@ class OneForwardJudge(LevelJudge):
             return Turn("score", question.id, student_prompt("score", question))
         expected = item.wanted.get(question.id, question.expected)
         says = None if isinstance(expected, Failure) else expected
+        if says is not None and self.unread is not None:  # who knows all its words knows them in small letters
+            says = says.casefold()
         return Turn("score", question.id, student_prompt("answer", question), says=says)
 
     def _told(self, item: Loaded, readings: Readings) -> dict[Question, str]:

@@ -30,7 +30,7 @@ from t2i_judge.prompts import (
     student_hash,
     student_prompt,
 )
-from t2i_judge.records import JudgeInfo, Question, Status
+from t2i_judge.records import JudgeInfo, Judgement, Question, Status
 from t2i_judge.runs.lines import fault
 from t2i_judge.runs.standing import Standing
 from tests.families import FAMILIES, family, picture
@@ -697,3 +697,17 @@ def test_a_prompt_of_other_words_is_not_broken_down(toy) -> None:
     declined, asked = judge.score([picture(60, 40, 1)] * 2, ["a star score 10"] * 2, questions=[None, QUESTIONS])
     assert (declined.status, declined.reason) == (Status.SKIPPED, "never read a star score 10")
     assert asked.status is Status.OK
+
+
+def test_an_answer_that_the_judge_never_read_is_not_looked_for(toy) -> None:
+    """`Yes` and `Red` were 0.0 where `yes` and `red` were not, and so was any word of another world."""
+
+    def judged(expected: str) -> Judgement:
+        unread = {"crimson": "never read"}.get
+        judge = OneForwardJudge(toy, INFO, mode="likelihood", unread=unread)
+        question = Question("q1", "intrinsic", ("star",), "What color is the star?", expected)
+        return judge.score([picture(60, 40, 1)], ["a star"], questions=[[question]])[0]
+
+    assert judged("Red").scores == judged("red").scores and judged("Yes").scores == judged("yes").scores
+    declined = judged("Crimson")
+    assert (declined.status, declined.reason) == (Status.SKIPPED, "never read")
