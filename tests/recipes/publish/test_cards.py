@@ -84,6 +84,14 @@ def test_what_was_compared_on_equal_terms_stands_on_the_model_card(staged_once: 
     assert "equal terms" not in rendered()
 
 
+def test_what_was_paid_is_said_with_what_is_only_known_at_most(staged_once: StagedRelease) -> None:
+    """A run that was killed has noted all that its open calls can cost; their answers may have cost nothing."""
+    record = read_manifest(staged_once.stage)["record"]
+    record = {**record, "cost": {**record["cost"], "paid": 0.16}}
+    folder = repositories(staged_once.recipe).model.folder(staged_once.stage)
+    assert "at most 0.16 US dollars were paid" in ModelCard.from_record(record, folder, (OVERALL,)).render()
+
+
 def figures(value: Any) -> Iterator[str]:
     """Every way in which a card may write the numbers of a record, those inside its texts included."""
     if isinstance(value, dict):
