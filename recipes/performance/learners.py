@@ -27,7 +27,7 @@ from t2i_judge.judges.local import Failure, LevelJudge, Loaded, chunks, level_sc
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.model import Asked, Readings, Turn
 from t2i_judge.local.weights import find_weights, load
-from t2i_judge.prompts import DIRECT_STUDENT_HASH, LEVELS, SUMMARY_SCORE, student_prompt
+from t2i_judge.prompts import DIRECT_STUDENT_HASH, LEVELS, SUMMARY_SCORE, student_hash, student_prompt
 from t2i_judge.records import OVERALL, JudgeInfo, Judgement, Status, Usage, failed
 
 if TYPE_CHECKING:
@@ -52,7 +52,12 @@ def rows_of(side: str, recipe: Recipe, data: Dataset, teacher: Mapping[str, Judg
     elif side == DIRECT:
         rows = select_direct(direct_samples(data["prompt"], teacher, data["id"]), recipe)
     else:
-        samples = [sample for sample in read_samples(texts) if sample.task == "summarise_overall"]
+        prompts = data["prompt"]  # it is asked without answers, whatever else the students of the recipe are told
+        samples = [
+            replace(sample, question=_question(prompts[sample.row]))
+            for sample in read_samples(texts)
+            if sample.task == "summarise_overall"
+        ]
         rows = pack(samples, 1, recipe.seeds.mixture)
     if not rows:
         raise UserError(
@@ -70,7 +75,9 @@ def open_learnt(side: str, recipe: Recipe, adapter: Path) -> Judge:
     """The judge that a side's training left in `adapter`, which gets its judge.json."""
     base = {"model": recipe.base.hub_id or recipe.base.model, "revision": recipe.base.revision}
     protocol = "one_forward" if side == DECOMPOSED else DIRECT
-    template = recipe.student_hash if side != DIRECT else DIRECT_STUDENT_HASH
+    template = {DIRECT: DIRECT_STUDENT_HASH, RATIONALE: student_hash(recipe.personalised)}.get(
+        side, recipe.student_hash
+    )
     card: dict[str, Any] = {
         "name": side,
         "protocol": protocol,
@@ -96,7 +103,9 @@ class RationaleJudge(LevelJudge):
         asked = [item for item in batch if item.outcome is None]
         written: list[Any] = []
         for some in chunks(asked, self.batch_size):
-            turns = [Asked(item.images, [Turn("explain", OVERALL, _question(item), write=True)]) for item in some]
+            turns = [
+                Asked(item.images, [Turn("explain", OVERALL, _question(item.prompt), write=True)]) for item in some
+            ]
             written += read_safely(self.model, turns)
         explained = {id(item): _explained(item, read) for item, read in zip(asked, written, strict=True)}
         return [explained.get(id(item), item) for item in batch]
@@ -104,7 +113,7 @@ class RationaleJudge(LevelJudge):
     def _turns(self, item: Loaded, explain: bool) -> list[Turn]:
         del explain
         return [
-            Turn("level", level, _question(item), says=f"{item.wanted[OVERALL]}{SUMMARY_SCORE}{level}")
+            Turn("level", level, _question(item.prompt), says=f"{item.wanted[OVERALL]}{SUMMARY_SCORE}{level}")
             for level in LEVELS
         ]
 
@@ -119,8 +128,8 @@ class RationaleJudge(LevelJudge):
         return Judgement(item.image_id, item.prompt, self.info, scores={OVERALL: score}, rationale=said, usage=usage)
 
 
-def _question(item: Loaded) -> str:
-    return student_prompt("summarise_overall", prompt=item.prompt)
+def _question(prompt: str) -> str:
+    return student_prompt("summarise_overall", prompt=prompt)
 
 
 def _explained(item: Loaded, read: Any) -> Loaded:

@@ -19,7 +19,7 @@ from recipes.recipe.build_folder import BuildFolder
 from recipes.recipe.markers import Marker, fingerprint
 from t2i_judge.errors import UserError
 from t2i_judge.files import read_jsonl
-from t2i_judge.prompts import LEVELS, SUMMARY_SCORE
+from t2i_judge.prompts import LEVELS, SUMMARY_SCORE, student_prompt
 from tests.recipes.scenes_build import scenes_build, smoke_recipe
 from tests.recipes.synthetic import synthetic_base
 
@@ -243,3 +243,16 @@ def test_a_quick_run_ends_in_tables_and_a_second_one_trains_nothing(build, tmp_p
     monkeypatch.setattr("recipes.training.fine_tuning.fine_tune", trains)
     assert fair.main(arguments) == efficiency.main(arguments) == 0
     assert {name: (tmp_path / name).read_bytes() for name in kept} == kept
+
+
+def test_a_rationale_is_learnt_as_it_is_asked_for_also_of_students_that_are_told_their_answers(study):
+    told = study._data.map(
+        lambda row: {"samples": [{**s, "question": f"{s['question']}\nYou answered: yes."} for s in row["samples"]]},
+        load_from_cache_file=False,
+    )
+    rows = rows_of(RATIONALE, study.recipe, told, study.teacher)
+    prompts = study._data["prompt"]
+    assert rows
+    for row in rows:
+        for sample in row:
+            assert sample.question == student_prompt("summarise_overall", prompt=prompts[sample.row])
