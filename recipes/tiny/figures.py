@@ -169,7 +169,8 @@ def _count_summaries(tally: Tally, one: Shown, judgement: Judgement) -> None:
             tally.count(f"readable{name}", claims is not None)
             tally.count(f"true{name}", true)
             tally.count(f"agree{name}", agree)
-            tally.count(f"level_agrees{name}", near)
+            if aspect in judgement.summary_scores:  # a summary that quotes has none
+                tally.count(f"level_agrees{name}", near)
 
 
 def _about(questions: Iterable[Question], aspect: str) -> list[Question]:

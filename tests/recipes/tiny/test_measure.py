@@ -91,6 +91,8 @@ def test_untrue_and_unreadable_words_are_counted():
     assert shares(dumb)["summaries.true"] == 0 and shares(dumb)["summaries.level_agrees"] == 1
     apart = [replace(j, summary_scores=dict.fromkeys(j.summary_scores, 0.0)) for j in JUDGED]
     assert shares(apart)["summaries.level_agrees"] < 0.5 and shares(apart)["summaries.true"] == 1
+    quoting = [replace(j, summary_scores={}) for j in JUDGED]
+    assert "summaries.level_agrees" not in shares(quoting) and shares(quoting)["summaries.true"] == 1
 
 
 def test_what_failed_is_counted_and_its_words_are_left_out():
