@@ -19,7 +19,6 @@ from t2i_judge.errors import UserError, sentences
 from t2i_judge.inputs.images import ImageError, image_size
 from t2i_judge.inputs.rows import read_decompositions
 from t2i_judge.served.address import OPENAI
-from t2i_judge.served.address import OPENAI
 from t2i_judge.served.client import OpenAIBackend
 from t2i_judge.served.prices import price_of
 from t2i_judge.wording import counted

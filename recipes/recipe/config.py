@@ -37,7 +37,6 @@ from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.judges.names import JudgeName
 from t2i_judge.local.fetching import is_hub_id
 from t2i_judge.logins import shown_address
-from t2i_judge.logins import shown_address
 from t2i_judge.prompts import TASKS, student_hash
 from t2i_judge.records import ASPECTS, PERSONALISED_ASPECTS
 
@@ -218,25 +217,9 @@ def check(recipe: Recipe) -> None:
             "Use a served judge, openai:MODEL@URL",
         )
     _check_addresses(recipe)
-    _check_addresses(recipe)
     _check_names(recipe)
     check_base(recipe)
     _check_repositories(recipe)
-
-
-def _check_addresses(recipe: Recipe) -> None:
-    """Raise `UserError` for a login or key in a server's address: recipes are published, and sent to the Hub."""
-    servers = [("teacher.base_url", recipe.teacher.base_url), ("release.space_judge", recipe.release.space_judge)]
-    servers += [("teacher.api_key_env", entry) for entry in recipe.teacher.api_key_env]
-    servers += [("evaluation.judges", name) for name in recipe.evaluation.judges]
-    for key, text in servers:
-        if text is not None and (shown := shown_address(text)) != text:
-            raise UserError(
-                f"An address in {key} has a login or a key ({quoted(shown)} without it)",
-                "A recipe is a file that others read",
-                "Remove it there, and export the key in a variable that teacher.api_key_env names; or leave the "
-                "address out, and export it whole as OPENAI_BASE_URL",
-            )
 
 
 def _check_addresses(recipe: Recipe) -> None:

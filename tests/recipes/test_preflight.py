@@ -201,15 +201,6 @@ def test_a_login_of_the_teacher_s_server_is_not_printed(place, server, monkeypat
     assert said.endswith(f"at {server.url}?api_key=... answers")
 
 
-def test_a_login_of_the_teacher_s_server_is_not_printed(place, server, monkeypatch) -> None:
-    recipe = fine(server)
-    recipe["teacher"]["base_url"] = None
-    write(place, recipe)
-    monkeypatch.setenv("OPENAI_BASE_URL", f"{server.url.replace('//', '//ann:s3cret@')}?api_key=s3cret")
-    (line,) = [check.text for check in checks_of(place) if check.name == "teacher"]
-    assert f"{server.url}?api_key=... answers" in line
-
-
 def test_a_dry_run_stops_before_a_paid_teacher(place, server, capsys) -> None:
     assert release.main(["--recipe", str(place / "recipe.yaml"), "--dry-run"]) == 0
     said = capsys.readouterr().out

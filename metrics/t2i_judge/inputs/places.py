@@ -44,7 +44,7 @@ def is_below(file: str | Path, folder: str | Path) -> bool:
 
 
 def check_places(folder: Path) -> None:
-    """Raise `UserError` for a link below a folder of data or of a model that leads out of it, and for a pipe or a device.
+    """Raise `UserError` for a link in a folder of data or of a model that leads out of it, and for a pipe or a device.
 
     Which of the files a library reads is its own business.
     """

@@ -158,28 +158,6 @@ def test_no_login_stands_in_a_recipe(tmp_path: Path, address: str, key: str, for
     load_recipe(written(tmp_path, merge(MINIMAL, recipe("https://host/v1?api-version=2024-10-21"))))
 
 
-@pytest.mark.parametrize("address", ["http://ann:s3cret@host/v1", "https://s3cret@host/v1", "https://host/v1?api_key=s3cret"])
-@pytest.mark.parametrize(
-    ("key", "form"),
-    [
-        ("teacher.base_url", "{}"),
-        ("teacher.api_key_env", ["{}=MY_KEY"]),
-        ("release.space_judge", "openai:m@{}"),
-        ("evaluation.judges", ["clip:owner/x", "dreambench+openai:m@{}"]),
-    ],
-)
-def test_no_login_stands_in_a_recipe(tmp_path: Path, address: str, key: str, form: str | list[str]) -> None:
-    section, name = key.split(".")
-
-    def recipe(address: str) -> dict:
-        value = form.format(address) if isinstance(form, str) else [part.format(address) for part in form]
-        return {section: {name: value}}
-
-    message = error_of(tmp_path, recipe(address))
-    assert key in message and "s3cret" not in message and "api_key_env" in message
-    load_recipe(written(tmp_path, merge(MINIMAL, recipe("https://host/v1?api-version=2024-10-21"))))
-
-
 def test_no_recipe_is_called_as_what_other_commands_write(tmp_path: Path) -> None:
     assert set(JUDGES) == {BASE, DIRECT, TEACHER, ANNOTATOR}
     code = "".join(path.read_text() for path in (ROOT / "recipes").rglob("*.py"))
