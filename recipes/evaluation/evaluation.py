@@ -104,7 +104,9 @@ def evaluate(
     results = {
         "rows": rows + annotator_rows(items, ratings, *options),
         "comparisons": [row for compared in pairs for row in compared],
-        "subtasks": subtask_scores(list(judgements[own.name].values()), list(explained.values()), teacher),
+        "subtasks": subtask_scores(
+            list(judgements[own.name].values()), list(explained.values()), teacher, not recipe.quoted_summaries
+        ),
         "selftest": selftests.pop(own.name),
         "selftests_beside": selftests,
         "notes": ["The base answers the teacher's questions: it cannot decompose a prompt itself"],

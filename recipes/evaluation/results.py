@@ -237,13 +237,19 @@ def compare(
     return rows
 
 
-def subtask_scores(own: Sequence[Judgement], explained: Sequence[Judgement], teacher: Mapping[str, Judgement]) -> dict:
+def subtask_scores(
+    own: Sequence[Judgement],
+    explained: Sequence[Judgement],
+    teacher: Mapping[str, Judgement],
+    sums_up: bool = True,
+) -> dict:
     """How well the student does each sub-task on held-out images, compared with the teacher.
 
     Args:
         own: the student's judgements, from its own decompositions.
         explained: its judgements with words, of the teacher's questions.
         teacher: the teacher's judgements by image id.
+        sums_up: whether the student writes summaries; those that quote its explanations are held against nothing.
 
     Returns:
         `n_prompts`, `n_images`, and shares in [0, 1] of exact matches by sub-task: whole decompositions, answers,
@@ -261,7 +267,7 @@ def subtask_scores(own: Sequence[Judgement], explained: Sequence[Judgement], tea
             answer = said.get(wanted.question_id, Answer(wanted.question_id))
             for key, value in _answer_matches(answer, wanted).items():
                 figures.setdefault(key, []).append(value)
-        for aspect, text in reference.summary_texts.items():
+        for aspect, text in reference.summary_texts.items() if sums_up else ():
             task = "summarise_overall" if aspect == OVERALL else "summarise"
             pair = (judgement.summary_scores.get(aspect), reference.summary_scores.get(aspect))
             figures.setdefault(f"{task}_exact", []).append(float(judgement.summary_texts.get(aspect) == text))

@@ -197,6 +197,8 @@ def test_subtasks_are_held_against_the_teacher() -> None:
     scores = subtask_scores([student], [student], {"i": wanted})
     assert scores["decompose_exact"] == scores["answer_exact"] == scores["summarise_overall_exact"] == 1
     assert scores["explain_exact"] == 0 and scores["score_exact"] == 1 and scores["score_mean_absolute_error"] == 2.5
+    quoting = subtask_scores([student], [student], {"i": wanted}, sums_up=False)
+    assert quoting == {name: value for name, value in scores.items() if not name.startswith("summarise")}
     silent = failed("i", "a cat", JUDGE, Status.UNPARSABLE, "no end")
     assert subtask_scores([silent], [], {"i": wanted})["decompose_exact"] == 0
     both = subtask_scores(
