@@ -213,7 +213,7 @@ def _number(value: Any) -> float | None:
     """A finite number, also written as text ("8.0"); None for "N/A" and the like."""
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return number if math.isfinite(number) and not isinstance(value, bool) else None
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from recipes.build_dataset import build
+from recipes.distillation import t2i_eval
 from recipes.distillation.distillation import distillation_rows, samples_of, write_distillation
 from recipes.distillation.sft_data import load_distillation, read_samples, select
 from recipes.distillation.t2i_eval import read_labels, read_record
@@ -201,3 +202,8 @@ def test_any_damage_gives_a_judgement_with_statuses(part: str, section: int, val
     judgement = read_record(ITEM, labels)
     assert len(judgement.questions) == len(judgement.answers)
     assert all((a.score is None) == (a.status is not Status.OK) for a in judgement.answers)
+
+
+@pytest.mark.parametrize("value", [10**400, -(10**400), "1e999", "nan", True, None, [5]])
+def test_what_is_no_finite_number_is_no_score(value):
+    assert t2i_eval._number(value) is None
