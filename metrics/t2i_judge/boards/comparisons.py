@@ -106,7 +106,8 @@ class Book:
         and compared again where it was wanted.
 
         Raises:
-            UserError: as `Judge.compare`; these weights compared in another precision before.
+            UserError: as `Judge.compare`; no call came back and the server is gone; these weights compared in another
+                precision before.
         """
         self.lines, before = _by(self.lines, judge.info.revision, judge.template_hashes), len(self.lines)
         require_precision(self._path.parent, self.lines, judge.info)  # runs used to note no backend
@@ -121,6 +122,8 @@ class Book:
                     [pairing.b.image for pairing in chunk],
                     [pairing.a.prompt for pairing in chunk],
                 )
+                if all(comparison.status is Status.TRANSPORT for comparison in made):
+                    judge.check()  # a server that answers refuses these pairs only
                 new = [_line(pairing, comparison) for pairing, comparison in zip(chunk, made)]
                 append_jsonl(self._path, new)
                 self.lines += new

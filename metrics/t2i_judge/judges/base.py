@@ -55,7 +55,10 @@ class Judge(ABC):
         return []
 
     def check(self) -> None:
-        """Raise `UserError` if this judge cannot judge now. Costs nothing. A judge on this machine always can."""
+        """Raise `UserError` if this judge cannot judge now. A judge on this machine always can.
+
+        Costs nothing, or two words of a server whose last calls failed.
+        """
         return
 
     @contextmanager

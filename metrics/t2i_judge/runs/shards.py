@@ -19,7 +19,7 @@ from itertools import count, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import Stopped, UserError
+from ..errors import UserError
 from ..files import read_jsonl, read_object, sha256, sha256_once, write_atomic
 from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
@@ -299,13 +299,13 @@ class Run:
         """Judge the rows of a shard and write them, the marker last. Returns the marker.
 
         Raises:
-            UserError: as `check`, or no call came back because the server is gone; the shard is not done then.
+            UserError: as `check`, or no call came back and the server is gone; the shard is not done then.
         """
         # Before they are judged: what changes meanwhile is judged again.
         images = [self._hashes(self.columns.item(row, number)) for number, row in enumerate(rows)]
         judgements = self.judge_rows(shard, rows, judge, progress)
         if judgements and all(judgement.status is Status.TRANSPORT for judgement in judgements):
-            raise Stopped("No call succeeded", str(judgements[0].reason), "Run the command again to continue")
+            judge.check()  # a server that answers refuses these items only
         lines = [
             {**judgement.to_json(), IMAGES: hashes, "row": self._kept_cells(row)}
             for judgement, hashes, row in zip(judgements, images, rows)

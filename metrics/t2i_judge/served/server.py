@@ -13,6 +13,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -95,6 +96,7 @@ class Server:
         self._http = HttpClient(address, key, timeout)
         self._endpoints = address.endpoints
         self._answered_at = 0.0  # when a call was last answered
+        self._failing = False  # whether an attempt has failed since
         self.ended: UserError | None = None  # what ended the run: nothing more is sent
         self._first, self._is_first = asyncio.Lock(), True
         self._probing = asyncio.Lock()
@@ -135,7 +137,7 @@ class Server:
                     stake.send()
                     return await self._attempt(body, request, read, sent_at)
             except _Failed as failed:
-                failure = failed
+                failure, self._failing = failed, True
             if failure.lost:
                 await stake.lost()
             otherwise = self._learns(body, request, failure) if adapted < _ADAPTATIONS else None
@@ -154,15 +156,23 @@ class Server:
             await asyncio.sleep(max(backoff, failure.wait))
 
     async def check(self) -> None:
-        """Raise `UserError` when nothing answers at the address, or it wants another key: one free request."""
+        """Raise `UserError` when nothing answers at the address, or it wants another key: one free request.
+
+        Where the last calls failed, the model is asked for two words, too.
+        """
         try:
             answer = await self._models()
+            rejected = await self._probe(None) if self._failing else None
         except Silent as silence:
             raise self._no_answer(silence.reason) from silence
         if answer.status // 100 == 3:
             raise self.redirects(answer.status, answer.headers)
         if answer.status == 401 and "scope" not in (rejection := self._rejection(answer)).text:
             raise await self._fatal(rejection)
+        if rejected and rejected.status in _BUSY:
+            raise Stopped(f"{self.address} answers no call", str(rejected), "Run the command again to continue")
+        if rejected:
+            raise await self._fatal(rejected)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -196,7 +206,7 @@ class Server:
                 self.scrub(f"not a chat completion: {error}{shown}"), _ODD_TRIES, lost=self._is_of_a_model(answer)
             ) from error
         self.limit.succeeded()
-        self._answered_at, self._refusals = time.monotonic(), 0
+        self._answered_at, self._failing, self._refusals = time.monotonic(), False, 0
         self.dialect.took(body, request)
         return replace(reply, text=self.scrub(reply.text or "") or None, reason=self.scrub(reply.reason or "") or None)
 
@@ -308,29 +318,33 @@ class Server:
         async with self._probing:
             if self._answered_at > begun:
                 return None  # another call was answered meanwhile
-            rejected = await self._probe(_PICTURE if pictures else None)
-            if rejected and pictures and await self._probe(None) is None:
+            rejected = await self._rejects(_PICTURE if pictures else None)
+            if rejected and pictures and await self._rejects(None) is None:
                 fix = "Name a model that accepts images (or give llama.cpp's server its --mmproj)"
                 return UserError(f"{quoted(self.model)} at {self.address} does not accept images", str(rejected), fix)
         return await self._fatal(rejected) if rejected else None
 
+    async def _rejects(self, picture: str | None) -> Rejection | None:
+        """As `_probe`; None, too, if there is no answer or the server is busy: it may take the call later."""
+        with suppress(Silent):
+            rejected = await self._probe(picture)
+            if rejected and rejected.status not in _BUSY:
+                return rejected
+            self._answered_at = time.monotonic()
+        return None
+
     async def _probe(self, picture: str | None) -> Rejection | None:
-        """Ask for two words, about a grey picture or about nothing; the rejection, if even that is rejected."""
+        """Ask for two words, about a grey picture or about nothing; a rejection of even that. Raises `Silent`."""
         content: Any = "Say OK."
         if picture:
             content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": content}]
         bare: Body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
-        rejection = None
         for body in (bare | dict.fromkeys(self.dialect.manner.limits, 16), bare):
-            try:
-                answer = await self._http.post(self._endpoints[0], body)
-            except Silent:
+            answer = await self._http.post(self._endpoints[0], body)
+            if not answer.is_error:
                 return None
             rejection = self._rejection(answer)
-            if not answer.is_error or rejection.status in _BUSY:
-                self._answered_at = time.monotonic()
-                return None
-            if rejection.status in (401, 403):
+            if rejection.status in (401, 403, *_BUSY):
                 break
         return rejection
 

@@ -262,13 +262,13 @@ def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_ret
     arguments += ["--shard-size", "2"]
 
     def respond(request, n):
-        if "cat 2" in json.dumps(request) or "cat 3" in json.dumps(request):
+        if "cat 2" in json.dumps(served.calls):
             return served.failure(503)
         return served.completion(verdict() if has_image(request) else decomposition())
 
     served.respond = respond
     assert main(arguments) == 2
-    assert "No call succeeded" in capsys.readouterr().err
+    assert "answers no call" in capsys.readouterr().err
     assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "ok"]
     refusal = served.completion(None, refusal="not today")
     served.respond = lambda request, n: (
@@ -283,6 +283,25 @@ def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_ret
     before = len(served.calls)
     assert main([*arguments, "--retry-failed"]) == 0
     assert len(served.calls) == before + 2  # the one that was refused: its decomposition and its judgement
+
+
+@pytest.mark.parametrize("status", [400, 413, 500, 503])
+def test_a_shard_of_items_that_a_server_rejects_is_done(tmp_path, served, status):
+    from tests.metrics.judges.test_teacher import decomposition, has_image, verdict
+
+    for number in range(3):
+        Image.new("RGB", (8, 8), (100 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    (tmp_path / "t.csv").write_text("prompt,image\n" + "".join(f"cat {n},{n}.png\n" for n in range(3)))
+    arguments = ["score", str(tmp_path / "t.csv"), "--judge", f"openai:m@{served.url}", "--out", str(tmp_path / "out")]
+
+    def respond(request, n):
+        if "cat 2" in json.dumps(request) and has_image(request):
+            return served.failure(status, "I do not like this picture")
+        return served.completion(verdict() if has_image(request) else decomposition())
+
+    served.respond = respond
+    assert main([*arguments, "--shard-size", "2"]) == 1
+    assert [line["status"] for line in lines(tmp_path / "out")] == ["ok", "ok", "transport"]
 
 
 @pytest.mark.parametrize(
