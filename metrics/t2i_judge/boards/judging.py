@@ -12,19 +12,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..conformal import Conformal
 from ..files import read_object, sha256, write_atomic
 from ..inputs.rows import Columns, identity
 from ..judges.names import JudgeName
 from ..records import Judgement, Status
+from ..runs import intervals
 from ..runs.lines import SHARDS, read_lines
 from ..runs.record import RUN, earlier, refuse_foreign
 from ..runs.shards import Run
-from ..runs.standing import asked
+from ..runs.standing import IMAGES, asked
 from .items import BoardItem, read_items, write_items
 from .scores import Scored, scored
 
 Row = dict[str, Any]
 ITEMS, KNOWN = "items.jsonl", "known.jsonl"
+GIVEN = "decompositions"  # key of a known line: as run.json has it, of the questions that its run was given
 COLUMNS = Columns(id="id")
 KEPT = ("generator", "prompt_id", "category", "seed", "sha256", "prompt_sent")
 
@@ -66,32 +69,40 @@ def _is_list(listed: Path, items: Sequence[BoardItem], record: Path) -> bool:
 
 
 def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
-    """(hash, prompt) -> judgement by the same questions, from this list and all earlier ones.
+    """(hash, prompt) -> judgement by the questions asked now, from this list and all earlier ones.
 
-    It is on disk before any shard is removed.
+    Those and all others are on disk before any shard is removed. A hash is of what was judged: a file may change after
+    it is listed.
     """
     store = run_folder / KNOWN
+    was = read_object(run_folder / RUN).get("decompositions")
     lines = [*(read_lines(store) if store.is_file() else ()), *plan.kept_lines()]
-    fine = (line for line in lines if line["status"] == Status.OK.value and plan.standing.is_by_judge(line))
-    lasting = filter(_asked_now(run_folder / RUN, plan), fine)
-    known = {(line["row"].get("sha256"), line["prompt"]): line for line in lasting}
+    fine = [
+        {GIVEN: was, **line} for line in lines if line["status"] == Status.OK.value and plan.standing.is_by_judge(line)
+    ]
+    known = {(*_judged(line), json.dumps([line.get("questions"), line[GIVEN]])): line for line in fine}
     write_atomic(store, "".join(f"{json.dumps(line, ensure_ascii=False)}\n" for line in known.values()))
-    return known
+    return {_judged(line): line for line in filter(_asked_now(plan), known.values())}
 
 
-def _asked_now(record: Path, plan: Run) -> Callable[[Row], bool]:
+def _judged(line: Row) -> tuple[str | None, str]:
+    """(hash, prompt) of a line; runs used to note only the hash that the list has."""
+    images = line.get(IMAGES) or [line["row"].get("sha256")]
+    return images[0], line["prompt"]
+
+
+def _asked_now(plan: Run) -> Callable[[Row], bool]:
     """Tells whether a line answers what this run asks about its prompt.
 
     Where this run gives no questions, the judge chooses them, as it did if no others were given before.
     """
-    was = read_object(record).get("decompositions")
     now = {"sha256": sha256(plan.decompositions)} if plan.decompositions else None
-    same = was in (None, now, str(plan.decompositions))  # runs used to record its name
+    same = (None, now, str(plan.decompositions))  # runs used to record its name
     given = plan.questions
 
     def is_asked(line: Row) -> bool:
         answered = Judgement.from_json(line).questions
-        return tuple(given[line["prompt"]]) == answered if line["prompt"] in given else same
+        return tuple(given[line["prompt"]]) == answered if line["prompt"] in given else line[GIVEN] in same
 
     return is_asked if JudgeName.parse(plan.judge).takes_questions else lambda line: True
 
@@ -107,15 +118,20 @@ def _same_judge(run_folder: Path, plan: Run) -> bool:
 
 
 def _write_known(plan: Run, items: Sequence[BoardItem], lines: Mapping[tuple[str | None, str], Row]) -> None:
-    """Write what is known of each shard, as if it had just been judged."""
+    """Write what is known of each shard, as if it had just been judged: with the intervals of today."""
+    others = intervals.of_judge(plan.judge, plan.options) if lines else None
     for shard, start in enumerate(range(0, len(items), plan.size)):
         part = items[start : start + plan.size]
         known = [lines.get((item.sha256, item.prompt)) if item.sha256 else None for item in part]
-        rows = [{**row, **_renamed(item)} for item, row in zip(part, known) if row is not None]
+        rows = [_carried({**row, **_renamed(item)}, others) for item, row in zip(part, known) if row is not None]
         if len(rows) == len(part):
             plan.put(shard, rows, map(Judgement.from_json, rows))
         elif rows:
             plan.put_known(shard, rows)
+
+
+def _carried(line: Row, others: Conformal | None) -> Row:
+    return {**line, **intervals.carrying(others, Judgement.from_json(line)).to_json()}
 
 
 def _renamed(item: BoardItem) -> Row:

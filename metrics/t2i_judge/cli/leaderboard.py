@@ -355,7 +355,7 @@ def _judge(
         isolate_images=args.isolate_images,
     )
     prepare(folder, items, plan)
-    forget_old(plan, images=False)  # the list of items has their hashes
+    forget_old(plan, hashes="sha256")
 
     def announce(standing: Standing) -> None:
         todo = remaining(plan, standing, items)

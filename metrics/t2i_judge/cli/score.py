@@ -126,9 +126,9 @@ def run(args: argparse.Namespace) -> int:
     return 1 if summary["n_failed"] else 0
 
 
-def forget_old(plan: Run, images: bool = True) -> None:
+def forget_old(plan: Run, hashes: str | None = None) -> None:
     """Say which items of a run are judged again because they have changed (see `Run.forget_changed`)."""
-    for what, changed in plan.forget_changed(images).items():
+    for what, changed in plan.forget_changed(hashes).items():
         note(f"Judged again: {counted(changed, 'item')} with {what}.")
 
 

@@ -142,15 +142,14 @@ class Run:
         self._forget(failed)
         return len(failed)
 
-    def forget_changed(self, images: bool = True) -> Counter[str]:
+    def forget_changed(self, hashes: str | None = None) -> Counter[str]:
         """Mark items to be judged again that have changed. Returns what has changed, and of how many items.
 
-        Every image judged so far is read once, unless `images` is False; those of a folder are part of what `begin`
-        compares. Failed items of the same shard are judged again, too.
+        Every image judged so far is read once, unless `hashes` names the column that has its SHA-256; those of a folder
+        are part of what `begin` compares. Failed items of the same shard are judged again, too.
         """
         from ..progress import Progress
 
-        images = images and not is_image_folder(self.source)
         done, changed = dict(self._all_done()), Counter[str]()
         rows = iter_rows(self.source, count=self.limit, prompts_from=self.prompts_from) if done else iter(())
         numbers = range(max(done, default=-1) + 1)
@@ -158,20 +157,23 @@ class Run:
             if not (part := list(islice(rows, self.size))):  # markers beyond the table's end are of another table
                 self._forget(number for number in done if number >= shard)
                 break
-            if shard in done and (others := self._changes(shard, part, images)):
+            if shard in done and (others := self._changes(shard, part, hashes)):
                 self._forget([shard])
                 changed += others
         return changed
 
-    def _changes(self, shard: int, rows: Sequence[Row], images: bool) -> Counter[str]:
+    def _changes(self, shard: int, rows: Sequence[Row], hashes: str | None) -> Counter[str]:
         """What differs between the lines of a shard and the rows and the judge of this run."""
         lines, changes = list(self._lines(shard)), Counter[str]()
+        images = hashes or not is_image_folder(self.source)
         for number, (line, row) in enumerate(zip(lines, rows), shard * self.size):
             item = self.columns.item(row, number)
             changes["a changed row"] += (is_another := row_changed(line, item, self._kept_cells(row)))
             changes["another judge"] += not is_another and not self.standing.is_by_judge(line)
-            if images and not is_another and (now := self._hashes(item)) != line.get(IMAGES, now):
-                changes["a changed image"] += 1
+            if images and not is_another:
+                now = [row.get(hashes)] if hashes else self._hashes(item)
+                unread = [[None]] if hashes else []  # a file too large to be judged has a hash, too
+                changes["a changed image"] += line.get(IMAGES, now) not in [now, *unread]
         changes["a changed row"] += abs(len(lines) - len(rows))
         return +changes
 

@@ -17,6 +17,8 @@ from PIL import Image
 from t2i_judge.boards import judging
 from t2i_judge.boards.items import BoardItem
 from t2i_judge.boards.judging import COLUMNS, ITEMS, KEPT, judged, prepare
+from t2i_judge.calibration import Calibration
+from t2i_judge.conformal import Conformal, read_intervals
 from t2i_judge.errors import UserError
 from t2i_judge.judges.fake import FakeJudge
 from t2i_judge.records import Answer
@@ -191,3 +193,54 @@ def test_a_judge_with_questions_of_its_own_is_not_asked_again_for_others(tmp_pat
     finish(run, items[:8], judge, decompositions=asking(tmp_path / "a.jsonl", "circle", range(4)))
     other = asking(tmp_path / "b.jsonl", "star", range(4))
     assert finish(run, items, judge, decompositions=other) == [item.id for item in items[8:]]
+
+
+def test_a_board_s_lines_carry_the_intervals_of_today(tmp_path, items):
+    """Those of images that came back carried the intervals of the run in which they were judged."""
+    files = {}
+    for name, width in (("narrow", 1.0), ("wide", 3.0)):
+        own = Conformal("human_mean", 0.9, width, Calibration("linear", (0, 10), (0, 10), 60), 60, 60)
+        files[name] = tmp_path / f"{name}.json"
+        files[name].write_text(json.dumps({"intervals": own.to_json()}))
+    run, widths = tmp_path / "run", {}
+
+    def finished(some, name) -> None:
+        judge = Counting()
+        judge.intervals = read_intervals(files[name])
+        finish(run, some, judge, intervals=files[name])
+        held = [line["interval"] for line in plan(run).judgements()]
+        widths[name] = {round(one["high"] - one["low"], 6) for one in held}
+
+    finished(items, "narrow")
+    finished(items[:8], "narrow")
+    narrow = widths["narrow"]
+    finished(items[:8], "wide")
+    finished(items, "wide")
+    assert len(widths["wide"]) == len(narrow) == 1 and widths["wide"] != narrow
+
+
+def test_a_score_is_of_the_bytes_that_were_judged(tmp_path, items):
+    """A picture was replaced between listing and judging, and later put back."""
+    judge, run, picture = Counting(), tmp_path / "run", Path(items[0].image)
+    listed = picture.read_bytes()
+    begun = prepare(run, items, plan(run))
+    Image.new("RGB", (8, 8), "white").save(picture)
+    for shard, rows in begun.shards():
+        begun.do(shard, rows, judge)
+    picture.write_bytes(listed)
+    again = prepare(run, items, plan(run))
+    assert again.forget_changed("sha256") == {"a changed image": 1}
+    assert finish(run, items, judge) == [items[0].id]
+    assert again.forget_changed("sha256") == {}
+
+
+def test_judgements_by_other_questions_are_kept(tmp_path, items):
+    """What was paid for was thrown away when other questions were asked once."""
+    name = "openai:m@http://127.0.0.1:9"
+    judge, run = Questioned("openai:m"), tmp_path / "run"
+    circle, star = (asking(tmp_path / f"{word}.jsonl", word, range(4)) for word in ("circle", "star"))
+    for some, questions in ((items, circle), (items[:8], star)):
+        assert len(finish(run, some, judge, judge=name, decompositions=questions)) == len(some)
+    assert finish(run, items, judge, judge=name, decompositions=circle) == []
+    assert finish(run, items[:8], judge, judge=name, decompositions=star) == []
+    assert len(finish(run, items[:6], judge, judge=name)) == 6, "nobody knows that the judge would choose these"
