@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError, quoted
+from ..inputs.decoding import apart
 from ..judges.names import CLIP, DINO, DREAMBENCH, FAKE, HF, OCR, OPENAI, TINY, VQA, JudgeName
 from ..records import Question
 from ..terminal import note
@@ -65,6 +67,11 @@ def add_judging(parser: argparse.ArgumentParser) -> None:
     served.add_argument(
         "--batch", action="store_true", help="use OpenAI's Batch API: half the price, replies within a day"
     )
+
+
+def decoding(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """Where this command decodes images, whatever for: with --isolate-images in processes of their own."""
+    return apart() if args.isolate_images else nullcontext()
 
 
 def add_judge_options(parser: argparse.ArgumentParser, seed: bool = True) -> Any:

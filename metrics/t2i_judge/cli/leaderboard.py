@@ -45,7 +45,7 @@ from ..terminal import note, say
 from ..wording import counted
 from .comparing import check_comparing, compare, compares
 from .costs import announce_judging, remaining, sized
-from .judge_arguments import add_judging, check_judging, check_questions, for_judge, judge_options
+from .judge_arguments import add_judging, check_judging, check_questions, decoding, for_judge, judge_options
 from .numbers import Finite
 from .places import JUDGE, PICTURES_BY_NAME, TABLE, TABLES
 from .results import add_json, for_people, show
@@ -155,6 +155,11 @@ def _add_labels(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge the images without a judgement and write the board. Returns 0, or the exit code of --fail-below."""
     judges = _check(args)
+    with decoding(args):
+        return _run(args, judges)
+
+
+def _run(args: argparse.Namespace, judges: Sequence[str]) -> int:
     refuse_links(args.out)
     refuse_others(args.out, BOARD_FILES)
     prompts = _prompts(args)

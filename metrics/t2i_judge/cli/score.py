@@ -22,7 +22,7 @@ from ..runs.standing import Standing
 from ..served.prices import DATED
 from ..terminal import note, say
 from ..wording import counted
-from .judge_arguments import add_judging, check_judging, check_questions, judge_options
+from .judge_arguments import add_judging, check_judging, check_questions, decoding, judge_options
 from .numbers import Counted
 from .places import JUDGE, PICTURES, TABLE
 from .results import add_json, show
@@ -114,7 +114,7 @@ def run(args: argparse.Namespace) -> int:
         note(f"{args.table}: {told}.")
     refuse_links(args.out)
     refuse_others(args.out, RUN_FILES)
-    with held(args.out):
+    with held(args.out), decoding(args):
         plan.begin()
         forget_old(plan)
         carry_out(plan, args)

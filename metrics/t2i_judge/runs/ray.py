@@ -12,11 +12,13 @@ from __future__ import annotations
 import threading
 from collections import Counter, deque
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..inputs.decoding import apart
 from ..judges.names import JudgeName
 from ..progress import Progress
 from ..served.cache import paid_in
@@ -62,7 +64,8 @@ class ShardWorker:
         try:
             self.run.forget_others(self.judge, [shard])
             if self.run.done(shard) is None and not self._interrupted.is_set():
-                self.run.do(shard, list(self.run.rows_of(shard)), self.judge)
+                with apart() if self.run.isolate_images else nullcontext():
+                    self.run.do(shard, list(self.run.rows_of(shard)), self.judge)
         except UserError as error:
             return error
         finally:

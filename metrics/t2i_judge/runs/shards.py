@@ -12,7 +12,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from itertools import count, islice
@@ -21,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..files import read_jsonl, read_object, sha256, sha256_once, write_atomic
-from ..inputs.decoding import apart
 from ..inputs.folders import is_image_folder
 from ..inputs.readers import Row, count_rows, iter_rows
 from ..inputs.rows import Columns, identity, image_hash, read_decompositions
@@ -59,7 +57,7 @@ class Run:
         keep: columns of the table that go into scores.csv.
         prompts_from: of a folder of images (see `inputs.folders`).
         decompositions: JSON Lines of {prompt, questions}; other prompts are decomposed by the judge.
-        isolate_images: decode images in processes of their own (`decoding.apart`): for images of strangers.
+        isolate_images: a worker on another machine decodes images in processes of their own (`decoding.apart`).
     """
 
     source: str
@@ -272,16 +270,15 @@ class Run:
         kept = self._kept(shard, judge, items)
         todo = [item for item, judgement in zip(items, kept) if judgement is None]
         images, prompts, references, ids = (list(column) for column in zip(*todo)) if todo else ([], [], [], [])
-        with apart() if self.isolate_images else nullcontext():
-            judged = judge.score(
-                images,
-                prompts,
-                references if self.columns.reference_image else None,
-                image_ids=ids,
-                questions=[self.questions.get(prompt) for prompt in prompts] if self.questions else None,
-                explain=self.explain,
-                progress=progress,
-            )
+        judged = judge.score(
+            images,
+            prompts,
+            references if self.columns.reference_image else None,
+            image_ids=ids,
+            questions=[self.questions.get(prompt) for prompt in prompts] if self.questions else None,
+            explain=self.explain,
+            progress=progress,
+        )
         fresh = iter(judged)
         return [judgement or next(fresh) for judgement in kept]
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageFilter
 from recipes.loopback.http import started
 from t2i_judge.cli import main
 from t2i_judge.cli.run_files import BATCHES, BOARD_FILES, OTHERS, QUESTIONS
+from t2i_judge.inputs import images
 from t2i_judge.prompts import PAIR_HASH
 from tests.metrics.runs.test_lines import LINES, forge
 
@@ -65,6 +66,21 @@ def run(teacher: str, arguments: Sequence[str], judge: str = "openai:photo-teach
 
 def board(tmp_path: Path) -> dict:
     return json.loads((tmp_path / "run" / "leaderboard.json").read_text())
+
+
+def test_isolated_images_are_decoded_by_no_part_of_a_board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for images that are alike and the report's small pictures decoded them here."""
+    for generator in "ab":
+        write_images(tmp_path / generator, count=2)
+    (tmp_path / "prompts.txt").write_text("a cat\na dog\n")
+    here, opened = [], images._open
+    monkeypatch.setattr(images, "_open", lambda *args, **options: here.append(args) or opened(*args, **options))
+    folders = [f"--images={name}={tmp_path / name}" for name in "ab"]
+    command = ["leaderboard", *folders, f"--prompts={tmp_path / 'prompts.txt'}", "--judge", "tiny"]
+    assert main([*command, "--out", str(tmp_path / "run"), "--isolate-images"]) == 0
+    assert here == []
+    assert main([*command, "--out", str(tmp_path / "other")]) == 0
+    assert here
 
 
 def test_two_folders_and_a_key_give_an_answer_and_a_second_run_asks_nothing(

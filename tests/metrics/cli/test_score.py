@@ -15,11 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from t2i_judge.cli import main
+from t2i_judge.cli import judge_arguments, main
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.spreadsheets import SCORES_COLUMNS
 from t2i_judge.records import Judgement
-from t2i_judge.runs import shards
 from t2i_judge.served.prices import DATED
 from tests.judge_folders import make_judge
 from tests.slow_pictures import progressive
@@ -168,7 +167,7 @@ def test_isolated_images_score_as_others_and_a_slow_one_ends(tmp_path, monkeypat
     (tmp_path / "2.jpg").write_bytes(progressive(scans=53, size=(7000, 7000)))
     rows = [{"prompt": "a red cube", "image": name} for name in ("0.png", "2.jpg", "1.png")]
     (tmp_path / "table.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    monkeypatch.setattr(shards, "apart", partial(shards.apart, seconds=0.3))
+    monkeypatch.setattr(judge_arguments, "apart", partial(judge_arguments.apart, seconds=0.3))
     command = ["score", str(tmp_path / "table.jsonl"), "--judge", "tiny", "--limit"]
     assert main([*command, "3", "--out", str(tmp_path / "apart"), "--isolate-images"]) == 1
     assert main([*command, "1", "--out", str(tmp_path / "here")]) == 1
@@ -388,7 +387,7 @@ RAY = """
 import os, signal, sys, time
 import ray
 from ray.cluster_utils import Cluster
-from t2i_judge.cli import main
+from t2i_judge.cli import judge_arguments, main
 
 sys.path.insert(0, sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})
