@@ -253,7 +253,7 @@ class _Table:
         before = _SEED.search(name.stem) if place == _BEFORE_SEED else None
         seed = before[1] if before else as_text(name.stem) if place > _NAME else None
         rows = [self._rows[same] for same in self._ids.get(self.id(number), [number])]
-        own = next((row for row in rows if seed and _same_seed(row.get("seed"), seed)), None)
+        own = next((row for row in rows if seed and same_seed(row.get("seed"), seed)), None)
         alike = {key: value for key, value in rows[0].items() if all(row.get(key) == value for row in rows)}
         return self._with(own or alike, number, seed)
 
@@ -270,8 +270,9 @@ def _plain(text: str) -> str:
     return text.lstrip("0") or "0"
 
 
-def _same_seed(told: object, seed: str) -> bool:
-    numbers = [_NUMBER.fullmatch(str(text).strip()) for text in (told, seed)]
+def same_seed(told: object, seed: str) -> bool:
+    """Whether a table's seed is an image's, however the two are written: 3, 3.0 (beside blank cells), 0003, seed_3."""
+    numbers = [_NUMBER.fullmatch(text.strip()) for text in (str(told).removesuffix(".0"), seed)]
     return str(told) == seed or (all(numbers) and len({_plain(found[1]) for found in numbers if found}) == 1)
 
 

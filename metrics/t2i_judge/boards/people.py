@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError, quoted
-from ..inputs.numerals import parse_number
 from ..inputs.shapes import (
     HUMAN_SCORES,
     RATER_NAMES,
@@ -39,6 +38,7 @@ from ..stats.resampling import holm
 from ..stats.units import Units, by_unit, difference, differences, estimates
 from ..wording import counted
 from .items import BoardItem
+from .matching import same_seed
 from .scores import Scores
 
 Row = dict[str, Any]
@@ -222,7 +222,7 @@ class _Places:
             own = self._items.get(key, [])
             own = [item for item in own if not generator or item.generator == generator]
             if row.get("seed") and len(own) > 1:
-                own = [item for item in own if item.seed == row["seed"]]
+                own = [item for item in own if item.seed and same_seed(row["seed"], item.seed)]
             if own:
                 yield own
 
@@ -236,20 +236,13 @@ def _contradiction(row: Mapping[str, str | None], item: BoardItem, other: BoardI
         return f"its prompt is {quoted(prompt)}, and that of the image {quoted(item.prompt)}"
     if digest and item.sha256 and digest.lower() != item.sha256:
         return "its sha256 is that of another file"
-    if seed and item.seed and seed != item.seed and _number(seed) != _number(item.seed):
+    if seed and item.seed and not same_seed(seed, item.seed):
         return f"its seed is {quoted(seed)}, and that of the image {quoted(item.seed)}"
     return None
 
 
 def _plain(prompt: str) -> str:
     return " ".join(prompt.split()).casefold()
-
-
-def _number(seed: str) -> float | str:
-    try:
-        return parse_number(seed)
-    except ValueError:
-        return seed
 
 
 def people(labels: Labels, scores: Scores, by_hand: bool) -> Row:

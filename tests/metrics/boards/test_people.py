@@ -165,6 +165,17 @@ def test_a_table_of_another_board_is_refused_although_its_ids_are_here(tmp_path,
         read_labels(str(tmp_path / "labels.csv"), None, own)
 
 
+@pytest.mark.parametrize("written", [("0", "1"), ("0000", "0001"), ("seed_0", "seed_1"), (0.0, 1.0)])
+@pytest.mark.parametrize("named", [("0", "1"), ("0000", "0001")])
+def test_a_seed_is_the_same_however_it_is_written(tmp_path, written, named):
+    """Labels of seed 0 were left out where the file is 0000.png."""
+    own = [BoardItem(f"A/2#{s}", "A", "a cat", "2", f"/x/2/{s}.png", seed=s) for s in named]
+    rows = [{"generator": "A", "prompt": "a cat", "seed": seed, "rater_1": 4 + n} for n, seed in enumerate(written)]
+    pandas.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
+    labels = read_labels(str(tmp_path / "t.csv"), None, own)
+    assert labels.means == {own[0].id: 4, own[1].id: 5} and labels.unknown == 0
+
+
 def test_the_same_people_label_an_image_once(tmp_path):
     scores, _ = board(3)
     (tmp_path / "wide.csv").write_text("id,h1,h2\na/000#0,9,1\na/000#0,9,1\n")
