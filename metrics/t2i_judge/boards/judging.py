@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from ..conformal import Conformal
+from ..errors import UserError
 from ..files import read_object, sha256, write_atomic
 from ..inputs.rows import Columns, identity
 from ..judges.names import JudgeName
 from ..records import Judgement, Status
 from ..runs import intervals
-from ..runs.lines import SHARDS, read_lines
+from ..runs.lines import SHARDS, read_lines, run_lines
 from ..runs.record import RUN, earlier, refuse_foreign
 from ..runs.shards import Run
 from ..runs.standing import IMAGES, asked
@@ -142,3 +144,12 @@ def judged(plan: Run, items: Sequence[BoardItem]) -> Iterator[Scored]:
     """Every item with its judgement."""
     for item, line in zip(items, plan.judgements(), strict=True):
         yield scored(item, line)
+
+
+def finished(run_folder: Path, items: Sequence[BoardItem]) -> Iterator[tuple[BoardItem, Row]]:
+    """Every item of a run's list with its line. Raises `UserError` where there are more of one than of the other."""
+    for item, line in zip_longest(items, run_lines(run_folder)):
+        if item is None or line is None:
+            fix = "Run t2i-judge leaderboard again"
+            raise UserError(f"{run_folder} is not finished", "Some of its items are not judged", fix)
+        yield item, line

@@ -20,19 +20,18 @@ from numpy.typing import NDArray
 
 from ..arguments import written_file
 from ..boards.items import read_items
-from ..boards.judging import ITEMS
+from ..boards.judging import ITEMS, finished
 from ..boards.people import read_labels
-from ..errors import UserError, quoted
+from ..errors import UserError, nearest, quoted
 from ..files import open_text
 from ..inputs.shapes import matching, table_names
 from ..inputs.spreadsheets import guarded
-from ..inputs.tables import column_names, read_table
+from ..inputs.tables import column_names
 from ..layout import one_line, plain_table, terminal_width
 from ..meta.report import number, write_report
-from ..records import OVERALL
-from ..runs.shards import SCORES
+from ..records import ALL_ASPECTS, OVERALL, Status
 from ..stats.agreement import rater_mean
-from ..stats.coefficients import Floats
+from ..stats.coefficients import Floats, as_floats
 from ..stats.label_plan import Need, need, next_units
 from ..stats.resampling import check_seed
 from ..stats.units import Units, by_unit, check_systems, columns, differences
@@ -177,19 +176,19 @@ def _of_table(args: argparse.Namespace) -> _Images:
 
 def _of_run(folder: Path, args: argparse.Namespace) -> _Images:
     """Images of a leaderboard's run folder, with people's labels from a table of their own."""
-    items = read_items(folder / ITEMS)
-    table = read_table(folder / SCORES)
-    numbers, left_out = judged_numbers(table, args.prediction or OVERALL)
-    scores = dict(zip(map(str, table.labels("id")), numbers, strict=True))
+    items, aspect = read_items(folder / ITEMS), args.prediction or OVERALL
+    if aspect not in ALL_ASPECTS:
+        raise UserError(f"A run has no scores {quoted(aspect)}", nearest(aspect, ALL_ASPECTS), "Correct --prediction")
+    lines = [line for _, line in finished(folder, items)]  # scores.csv may be an earlier list's
+    scores = [line["scores"].get(aspect) if line["status"] == Status.OK.value else None for line in lines]
     labels = read_labels(args.labels, args.label_columns, items).means if args.labels else {}
     rows = [{name: value for name, value in asdict(item).items() if name in _LISTED} for item in items]
     return _Images(
         rows,
         [item.generator for item in items],
         [item.prompt for item in items],
-        np.asarray([scores.get(item.id, np.nan) for item in items]),
+        as_floats(scores),
         np.asarray([labels.get(item.id, np.nan) for item in items]),
-        [*map(one_line, left_out)],
     )
 
 

@@ -5,16 +5,19 @@ from __future__ import annotations
 import csv
 import json
 import time
+from argparse import Namespace
 
 import numpy as np
 import pandas
 import pytest
 
 from t2i_judge.cli import main
+from t2i_judge.cli.label_plan import _of_run
 from t2i_judge.errors import UserError
 from t2i_judge.stats import label_plan
 from t2i_judge.stats.estimates import people_mean
 from t2i_judge.stats.label_plan import need, next_units
+from tests.metrics.boards.boards_on_disk import answers_of, pictures, questions_of, write_run
 
 
 def world(rng, labelled, units, r, sd=1.5):
@@ -119,3 +122,19 @@ def test_the_command_lists_what_to_label_and_again_after_labelling(tmp_path, cap
     assert again["width_now"] == pytest.approx(0.4, rel=0.15) and again["more"] < 60
     assert main([*command[:-1], "0.01"]) == 3 and "cannot be reached" in capsys.readouterr().out
     assert main([*command, "--sd", "1"]) == 2
+
+
+def test_a_run_s_scores_are_of_the_images_on_its_list(tmp_path, capsys):
+    """After a run that was stopped, scores.csv is of an earlier list, whose images may have the same names."""
+    prompts = [f"prompt {number}" for number in range(40)]
+    write_run(tmp_path / "run", ["a"], prompts, lambda *_: (questions_of(0), answers_of(5, 5)), pictures(tmp_path))
+    rows = [f"a/{n:03d},prompt {n},ok,,9" for n in range(40)]
+    (tmp_path / "run" / "scores.csv").write_text("\n".join(["id,prompt,status,reason,overall", *rows]))
+    plan = ["label-plan", str(tmp_path / "run"), "--width", "1", "--sd", "1", "--correlation", "0.5"]
+    images = _of_run(tmp_path / "run", Namespace(prediction=None, labels=None))
+    assert set(images.scores) == {5.0}
+    assert main(plan) == 0
+    assert main([*plan, "--prediction", "overal"]) == 2 and "nearest is 'overall'" in capsys.readouterr().err
+    items = (tmp_path / "run" / "items.jsonl").read_text()
+    (tmp_path / "run" / "items.jsonl").write_text(items + items.splitlines()[0].replace("a/000", "a/040") + "\n")
+    assert main(plan) == 2 and "is not finished" in capsys.readouterr().err

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,11 +16,10 @@ from ...errors import UserError
 from ...files import read_object, write_atomic
 from ...inputs.cells import read_cell
 from ...inputs.images import ImageError, load_image
-from ...runs.lines import run_lines
 from ..comparisons import FILE as COMPARISONS
 from ..comparisons import current, read_comparisons
 from ..items import BoardItem, read_items
-from ..judging import ITEMS
+from ..judging import ITEMS, finished
 from ..leaderboard import COVERS
 from .board import ranked, sections
 from .page import render
@@ -68,22 +66,13 @@ def report_of_run(
         items = read_items(run / ITEMS)
         compared = current(read_comparisons(run / COMPARISONS), items) if board.get("comparisons") else []
         link = partial(_link, run=run) if links else lambda item: None
-        source = Source(partial(_judged, run, items), partial(_load, decode=decode), link, most)
+        source = Source(partial(finished, run, items), partial(_load, decode=decode), link, most)
         return report(board, source, compared, progress)
     except UserError:
         raise
     except Exception as error:  # whatever is missing, or of another type, somewhere in a folder that anybody may edit
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         raise UserError(f"{run} holds no board that a run wrote", reason, "Run t2i-judge leaderboard again") from error
-
-
-def _judged(run: Path, items: Sequence[BoardItem]) -> Iterator[tuple[BoardItem, Row]]:
-    """Every item with its judgement. Raises `UserError` where there are more of one than of the other."""
-    for item, line in zip_longest(items, run_lines(run)):
-        if item is None or line is None:
-            fix = "Run t2i-judge leaderboard again"
-            raise UserError(f"{run} is not finished", "Some of its items are not judged", fix)
-        yield item, line
 
 
 def report(board: Mapping[str, Any], source: Source, compared: Sequence[Row] = (), progress: bool = False) -> str:
