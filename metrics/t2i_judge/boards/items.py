@@ -101,8 +101,8 @@ def items_of_folders(
 
 
 def _below(image: str, folder: str) -> str:
-    """An image's path in its generator's folder, without its ending; the whole path of what a glob found."""
-    path = Path(image).with_suffix("")
+    """An image's path in its generator's folder; the whole path of what a glob found."""
+    path = Path(image)
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.as_posix()
 
 

@@ -6,8 +6,9 @@ the file's name (`ID.png`), that name before a seed (`ID_0003.png`), and the fol
 `ID/samples/0003.png`); zeros in front of a number do not count.
 
 A seed may look like an id: `2/0.png` is of prompt 2 or of prompt 0. Where two places name different prompts, one place
-counts for all images of the folder: the only one that names every prompt, if every image names one there. Nothing is
-guessed where there is no such place. `a_red_cat/0.png` beside `a_dog/0.png` is as unclear: the folders may be the
+counts for all images of the folder: the only one that names every prompt, if every image names one there and the others
+name half of them at most, as seeds do. Nothing is guessed where there is no such place: images of the last prompts may
+not have been made yet. `a_red_cat/0.png` beside `a_dog/0.png` is as unclear: the folders may be the
 prompts. There the file's name counts if all prompts are named so, in at most half as many folders.
 """
 
@@ -26,7 +27,10 @@ from ..inputs.readers import Row
 from ..wording import counted
 from .prompts import Prompts, id_of, image_of
 
-_SEED = re.compile(r"(?<![ _+-])[ _+-]++(?:seed|s)?[ _-]?(\d{1,10})$", re.IGNORECASE)
+# A seed behind an id, and one with its mark: the id may end in "s".
+_SEEDS = tuple(
+    re.compile(rf"(?<![ _+-])[ _+-]++{mark}(\d{{1,10}})$", re.IGNORECASE) for mark in ("", "(?:seed|s)?[ _-]?")
+)
 _NUMBER = re.compile(r"(?:seed|s)?[ _-]?(\d++)", re.IGNORECASE)  # what a seed is, however it is written
 _TABLE = "give a table with the columns image and prompt"
 _NUMBERS, _DIGITS = re.compile(r"[0-9]+"), 300  # of which so many digits count
@@ -121,7 +125,7 @@ def _unclear(told: Sequence[Told]) -> int | None:
 
 
 def _place(told: Sequence[Told], prompts: set[int]) -> int | None:
-    """The only place that names every prompt, if every image that names one does so there."""
+    """The only place that names every prompt, if every image that names one does so there, and others name few."""
     named: dict[int, set[int]] = defaultdict(set)
     for one in told:
         for place, number in one.items():
@@ -130,7 +134,8 @@ def _place(told: Sequence[Told], prompts: set[int]) -> int | None:
     known = [one for one in told if set(one.values()) - {_NO_ROW}]
     if len(complete) != 1 or any(one.get(complete[0], _NO_ROW) == _NO_ROW for one in known):
         return None
-    return complete[0]
+    most = max((len(numbers - {_NO_ROW}) for place, numbers in named.items() if place != complete[0]), default=0)
+    return complete[0] if 2 * most <= len(prompts) else None
 
 
 def _of_folders(names: Sequence[Path], told: Sequence[Told], table: _Table, folder: str) -> str | None:
@@ -163,7 +168,7 @@ def _of_folders(names: Sequence[Path], told: Sequence[Told], table: _Table, fold
 def _two_prompts(image: str, table: _Table, told: Told, path: str) -> UserError:
     ids = [quoted(table.id(number)) for number in dict.fromkeys(told.values()) if number != _NO_ROW]
     either = " or ".join(ids) if len(ids) > 1 else f"{ids[0]}, or of one that {path} has not"
-    reason = "Its name and its folders are read as ids, and no place of them alone names every prompt for every image"
+    reason = "Its name and its folders are read as ids, and which of them name the prompts is not sure"
     fix = f"Write seed_ in front of what is a seed (2/seed_0.png, seed_0/2.png), or {_TABLE}"
     return UserError(f"{image} may be of prompt {either}", reason, fix)
 
@@ -223,19 +228,24 @@ class _Table:
     def told(self, name: Path, is_sample: bool) -> Told:
         """What each place in an image's name says; nothing where it is no id."""
         told = dict(self._places(name))
-        return {_SAMPLES: told[_SAMPLES]} if is_sample and told.get(_SAMPLES, _NO_ROW) != _NO_ROW else told
+        return {_SAMPLES: told[_SAMPLES]} if is_sample and _SAMPLES in told else told
 
     def _places(self, name: Path) -> Iterator[tuple[int, int]]:
-        stem = name.stem
-        if (bare := self._bare.get(name.name)) is not None:
-            yield _NAME, self._first(bare)
-        elif (number := self._of(stem)) is not None:
-            yield _NAME, number
-        if (seed := _SEED.search(stem)) and (number := self._of(stem[: seed.start()])) not in (None, _NO_ROW):
+        bare = self._bare.get(name.name)
+        if (whole := self._of(name.stem) if bare is None else self._first(bare)) is not None:
+            yield _NAME, whole
+        number = self._of(name.stem[: seed.start()]) if (seed := self._seed(name.stem)) else None
+        if number is not None and (number != _NO_ROW or whole is None):
             yield _BEFORE_SEED, number
         for place, parent in enumerate(name.parts[-2::-1], 1):
             if (number := self._of(parent)) is not None:
                 yield place, number
+
+    def _seed(self, stem: str) -> re.Match[str] | None:
+        """The seed at the end of a name, if what stands before it is an id: `mcdonald_s_1` may be of `mcdonald_s`."""
+        seeds = [seed for mark in _SEEDS if (seed := mark.search(stem))]
+        ids = [seed for seed in seeds if self._of(stem[: seed.start()]) not in (None, _NO_ROW)]
+        return next(iter(ids or seeds), None)
 
     def _of(self, text: str) -> int | None:
         """Number of the row with this id; `_NO_ROW` for digits without one; None for another text."""
@@ -250,7 +260,7 @@ class _Table:
 
     def row(self, number: int, name: Path, place: int) -> Row:
         """An image's row: of those with one id the one of its seed, else what all of them say."""
-        before = _SEED.search(name.stem) if place == _BEFORE_SEED else None
+        before = self._seed(name.stem) if place == _BEFORE_SEED else None
         seed = before[1] if before else as_text(name.stem) if place > _NAME else None
         rows = [self._rows[same] for same in self._ids.get(self.id(number), [number])]
         own = next((row for row in rows if seed and same_seed(row.get("seed"), seed)), None)
@@ -324,11 +334,15 @@ def check_same_places(folders: Mapping[str, Sequence[str]]) -> None:
     """Raise `UserError` where an image's name has one place in a generator's folder and another one in another's.
 
     Args:
-        folders: generator -> the names of its images, whose k-th belongs to line k of a text file.
+        folders: generator -> the names of its images, whose k-th belongs to line k of a text file. Their endings do not
+            count, but in a folder that has a.jpg beside a.png.
     """
     first: dict[str, tuple[int, str]] = {}
     for generator, names in folders.items():
-        for place, name in enumerate(names, 1):
+        stems = [Path(name).with_suffix("").as_posix() for name in names]
+        twice = {stem for stem, number in Counter(stems).items() if number > 1}
+        for place, (stem, whole) in enumerate(zip(stems, names), 1):
+            name = whole if stem in twice else stem
             known, other = first.setdefault(name, (place, generator))
             if known != place:
                 fact = f"{quoted(name)} is image {known} of {other} and image {place} of {generator}"

@@ -41,7 +41,7 @@ BESIDE = (".txt", ".caption")
 _TEXT = 65_536  # bytes of a prompt's file
 _TABLES = {".parquet", ".arrow"}
 _GENEVAL = "metadata.jsonl", "samples"
-_SEED = re.compile(r"(?<![ _+-])[ _+-]++(?:seed|s)?[ _-]?(\d{1,10})[ _]*+$", re.IGNORECASE)
+_SEED = re.compile(r"(?<![ _+-])([ _+-]++(?:seed[ _-]?|s)?)(\d{1,10})[ _]*+$", re.IGNORECASE)
 _SPACES, _HYPHENS = re.compile(r"(?:[\s_+]|%20)+"), re.compile(r"-+")
 _OF_A_TOOL = re.compile(
     r"(?:ComfyUI|ChatGPT Image|Gemini[ _]Generated|WhatsApp Image|"
@@ -256,14 +256,20 @@ def _told_by_name(file: Path) -> Row:
     """Prompt (and seed) from an image's name; None from one that a camera or a tool gave it."""
     if not is_text(file.stem) or _OF_A_TOOL.match(file.stem):  # nobody knows which letters of no text were meant
         return {"prompt": None}
-    stem, seed = file.stem, _SEED.search(file.stem)
+    stem, seed = file.stem, _seed(file.stem)
     if seed:
         stem = stem[: seed.start()]
     words = _SPACES.sub(" ", stem).strip()
     words = words if " " in words else _HYPHENS.sub(" ", words)  # "a-red-cat", but "a red-haired girl"
     if len(_WORD.findall(words)) < 2:
         return {"prompt": None}
-    return {"prompt": words, **({"seed": seed[1]} if seed else {})}
+    return {"prompt": words, **({"seed": seed[2]} if seed else {})}
+
+
+def _seed(stem: str) -> re.Match[str] | None:
+    """The seed at the end of an image's name. In one that is written as text is, a last number may be a word."""
+    seed = _SEED.search(stem)
+    return None if seed and not seed[1].strip(" ") and " " in stem[: seed.start()].strip() else seed
 
 
 def named_so(rows: Iterable[Row]) -> str | None:
