@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import UserError, quoted
 from ..files import append_jsonl, beside, read_jsonl, sha256, write_atomic
 from ..inputs.cells import ImageError, is_path, read_cell
-from ..inputs.folders import folder_rows, named_so
+from ..inputs.folders import distinct, folder_rows, named_so
 from ..inputs.numerals import is_blank
 from ..inputs.places import as_text, is_text
 from ..inputs.readers import Row, iter_rows
@@ -26,7 +26,7 @@ from ..inputs.rows import Columns
 from ..stats.units import check_systems
 from ..wording import counted
 from .matching import check_same_places, matched
-from .prompts import Prompts
+from .prompts import Prompts, prompt_of
 
 IMAGES = "images"  # folder of a run that keeps pictures which lay in a table's cells, or whose names are no text
 _SHOWN = 5  # names in a warning
@@ -94,7 +94,7 @@ def items_of_folders(
         check_same_places({name: [_below(image, folders[name]) for image in images] for name, images in own})
     if prompts is not None:
         used = {item.prompt for item in items}
-        unused = [text for row in prompts.rows if (text := str(row["prompt"] or "").strip()) and text not in used]
+        unused = [text for row in prompts.rows if (text := prompt_of(row)) and text not in used]
         if unused:
             warnings.append(f"no image for {counted(len(unused), 'prompt')} of {prompts.path}: {_named(unused)}")
     return _distinct(items), warnings
@@ -170,9 +170,9 @@ def _copied(image: Any, run: Path) -> str:
 
 def _item(generator: str, row: Row) -> BoardItem:
     def text(name: str) -> str | None:
-        return str(row[name]) if row.get(name) not in (None, "") else None
+        return None if is_blank(row.get(name)) else str(row[name])
 
-    prompt_id, prompt, sent = str(row["id"]), str(row["prompt"] or "").strip(), text("prompt_sent")
+    prompt_id, prompt, sent = str(row["id"]), (text("prompt") or "").strip(), text("prompt_sent")
     return BoardItem(
         id=f"{generator}/{prompt_id}",
         generator=generator,
@@ -193,17 +193,9 @@ def _digest(image: str) -> str | None:
         return None
 
 
-def _distinct(items: Iterable[BoardItem]) -> list[BoardItem]:
+def _distinct(items: Sequence[BoardItem]) -> list[BoardItem]:
     """The same items with distinct ids: seeds of a prompt are numbered if they share an id."""
-    seen: Counter[str] = Counter()
-    unique: dict[str, BoardItem] = {}
-    for item in items:
-        identity = item.id
-        while identity in unique:  # an id of the table may look like one with a number
-            seen[item.id] += 1
-            identity = f"{item.id}#{seen[item.id] + 1}"
-        unique[identity] = replace(item, id=identity)
-    return [*unique.values()]
+    return [replace(item, id=name) for item, name in zip(items, distinct(item.id for item in items))]
 
 
 def write_items(path: Path, items: Sequence[BoardItem]) -> None:

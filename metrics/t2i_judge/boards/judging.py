@@ -50,7 +50,7 @@ def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
     """
     run_folder.mkdir(parents=True, exist_ok=True)
     listed, record = run_folder / ITEMS, run_folder / RUN
-    grown = record.is_file() and _same_judge(run_folder, plan) and not _is_list(listed, items, record)
+    grown = record.is_file() and _same_judge(run_folder, plan) and not _is_run(listed, items, record, plan)
     if not record.is_file():
         refuse_foreign(run_folder, [KNOWN])
         write_items(listed, items)
@@ -64,10 +64,19 @@ def prepare(run_folder: Path, items: Sequence[BoardItem], plan: Run) -> Run:
     return plan
 
 
-def _is_list(listed: Path, items: Sequence[BoardItem], record: Path) -> bool:
-    """Whether these items are in the list, and the run is of this list."""
-    same = listed.is_file() and read_items(listed) == list(items)
-    return same and read_object(record).get("source") == identity(str(listed))
+def _is_run(listed: Path, items: Sequence[BoardItem], record: Path, plan: Run) -> bool:
+    """Whether these items are in the list, and the run is of this list, in such shards and with these questions."""
+    if not listed.is_file() or read_items(listed) != list(items):
+        return False
+    was = read_object(record)
+    same = was.get("size") == plan.size and was.get("decompositions") in _given(plan)
+    return same and was.get("source") == identity(str(listed))
+
+
+def _given(plan: Run) -> tuple[Any, ...]:
+    """How run.json may name the questions that a run is given."""
+    now = {"sha256": sha256(plan.decompositions)} if plan.decompositions else None
+    return now, plan.decompositions and str(plan.decompositions)  # runs used to record its name
 
 
 def _known(run_folder: Path, plan: Run) -> dict[tuple[str | None, str], Row]:
@@ -98,9 +107,7 @@ def _asked_now(plan: Run) -> Callable[[Row], bool]:
 
     Where this run gives no questions, the judge chooses them, as it did if no others were given before.
     """
-    now = {"sha256": sha256(plan.decompositions)} if plan.decompositions else None
-    same = (None, now, str(plan.decompositions))  # runs used to record its name
-    given = plan.questions
+    given, same = plan.questions, (None, *_given(plan))
 
     def is_asked(line: Row) -> bool:
         answered = Judgement.from_json(line).questions

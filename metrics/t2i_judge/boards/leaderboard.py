@@ -159,6 +159,12 @@ def _power(pairs: Sequence[Row], detect: float | None) -> Row:
     return figures
 
 
+def ranked(board: Mapping[str, Any]) -> list[Row]:
+    """The board's generators, the best first; those without a score last."""
+    means = {g["name"]: g[OVERALL]["mean"] for g in board["generators"]}
+    return sorted(board["generators"], key=lambda g: (means[g["name"]] is None, g["rank"], -(means[g["name"]] or 0)))
+
+
 def needed(board: Mapping[str, Any]) -> str:
     """How many prompts the difference of --detect needs, as a sentence; nothing if that was not asked."""
     if "prompts_needed" not in board or board["detectable"] is None:

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import printable
 from ..records import OVERALL
 from ..wording import counted
-from .leaderboard import COVERS, needed
+from .leaderboard import COVERS, needed, ranked
 
 Row = Mapping[str, Any]
 
@@ -48,7 +48,7 @@ def _prompts(board: Row) -> str:
 def _ranking(board: Row) -> str:
     aspects = list(board["generators"][0]["aspects"]) if board["generators"] else []
     rows = [["rank", "generator", "overall [95% CI]", *aspects, "scored", "failed"]]
-    for generator in sorted(board["generators"], key=lambda g: (g["rank"], -(g[OVERALL]["mean"] or 0))):
+    for generator in ranked(board):
         low, high = generator["rank"]
         failed = ", ".join(f"{count} {status}" for status, count in generator["n_failed"].items()) or "none"
         rows.append(

@@ -22,10 +22,11 @@ from pathlib import Path
 
 from ..errors import UserError, quoted
 from ..inputs.folders import image_files, is_geneval_sample
+from ..inputs.numerals import is_blank
 from ..inputs.places import as_text
 from ..inputs.readers import Row
 from ..wording import counted
-from .prompts import Prompts, id_of, image_of
+from .prompts import Prompts, id_of, image_of, prompt_of
 
 # A seed behind an id, and one with its mark: the id may end in "s".
 _SEEDS = tuple(
@@ -192,7 +193,7 @@ class _Table:
         for number, row in enumerate(rows):
             if (text := id_of(row)) is not None and image_of(row) not in present:  # whose file exists has no other
                 ids[text].append(number)
-        self._ids = {text: own for text, own in ids.items() if len({_prompt(rows[number]) for number in own}) == 1}
+        self._ids = {text: own for text, own in ids.items() if len({prompt_of(rows[number]) for number in own}) == 1}
         self._bare = self._bare_names(names)
         for name, number in self._bare.items():
             image = image_of(rows[number])
@@ -204,7 +205,9 @@ class _Table:
                 plain[_plain(text)].add(own[0])
         self._plain = {text: own.pop() for text, own in plain.items() if len(own) == 1}
         wanted = {own[0] for own in self._ids.values()} | {self._first(number) for number in self._bare.values()}
-        self.prompts = {number for number in wanted if _prompt(rows[number]) and image_of(rows[number]) not in present}
+        self.prompts = {
+            number for number in wanted if prompt_of(rows[number]) and image_of(rows[number]) not in present
+        }
 
     def _bare_names(self, names: Sequence[Path]) -> dict[str, int]:
         """File name -> number of the only row with it; where the row names a folder, too, of the only file with it."""
@@ -269,11 +272,7 @@ class _Table:
 
     def _with(self, row: Row, number: int, seed: str | None) -> Row:
         told = row.get("seed")
-        return {**row, "id": self.id(number), "seed": seed if told in (None, "") else told}
-
-
-def _prompt(row: Row) -> str:
-    return str(row["prompt"] or "").strip()
+        return {**row, "id": self.id(number), "seed": seed if is_blank(told) else told}
 
 
 def _plain(text: str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import UserError, quoted
 from ..files import read_text
+from ..inputs.numerals import is_blank
 from ..inputs.readers import Row, iter_rows
 from ..records import Question
 from .prompt_sets import PromptSet, find_set, read_set
@@ -58,7 +59,7 @@ def read_prompts(source: str, folder: Path | None = None) -> Prompts:
     rows = _lines(path) if by_order else list(iter_rows(source))
     if not all("prompt" in row for row in rows):
         raise UserError(f"{path} has no column 'prompt'", "Each image needs its prompt", "Rename the column of prompts")
-    if not any(row["prompt"] for row in rows):
+    if not any(map(prompt_of, rows)):
         raise UserError(f"{path} has no prompts", "There is nothing to compare by", "Add prompts to it")
     if not by_order:
         _check_distinct(path, rows)
@@ -72,19 +73,24 @@ def _lines(path: Path) -> list[Row]:
 
 def image_of(row: Row) -> str | None:
     """The file that a row names; None if it names none."""
-    return Path(str(row["image"])).as_posix() if row.get("image") else None
+    return None if is_blank(row.get("image")) else Path(str(row["image"])).as_posix()
 
 
 def id_of(row: Row) -> str | None:
     """A row's id; None if it has none."""
-    return str(row["id"]) if row.get("id") not in (None, "") else None
+    return None if is_blank(row.get("id")) else str(row["id"])
+
+
+def prompt_of(row: Row) -> str:
+    """A row's prompt; empty if it has none."""
+    return "" if is_blank(row["prompt"]) else str(row["prompt"]).strip()
 
 
 def _check_distinct(path: Path, rows: Iterable[Row]) -> None:
     """Raise `UserError` if one image would have two prompts."""
     seen: dict[str, str] = {}
     for row in rows:
-        key, prompt = image_of(row) or id_of(row), str(row["prompt"] or "").strip()
+        key, prompt = image_of(row) or id_of(row), prompt_of(row)
         if key is not None and seen.setdefault(key, prompt) != prompt:
             raise UserError(f"{path} has two prompts for {quoted(key)}", "", "Remove one of them")
 

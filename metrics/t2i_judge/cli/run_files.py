@@ -35,7 +35,8 @@ def refuse_others(out: Path, names: Sequence[str]) -> None:
         out: the command's folder.
         names: of all that the command writes there, and below `OTHERS` (`RUN_FILES`, `BOARD_FILES`).
     """
-    for folder in (out, *(out / OTHERS).glob("*")):
+    others = (out / OTHERS).glob("[0-9]*") if OTHERS in names else ()
+    for folder in (out, *(folder for folder in others if folder.name.isdecimal())):
         refuse_foreign(folder, [name for name in names if name not in _AT_ONCE])
         if ITEMS in names and (folder / ITEMS).exists() and not (folder / RUN).exists():
             read_items(folder / ITEMS)

@@ -93,16 +93,22 @@ def folder_rows(source: str | Path, read_table: Reader, prompts_from: str | None
     if not any(row["prompt"] for row in rows):
         what = f"{source} has {counted(len(rows), 'image')}, none with a prompt"
         raise UserError(what, f"The first image is {files[0].name}", fix)
-    yield from _distinct(rows)
+    # a.jpg beside a.png, or one image in two rows of a metadata file
+    names = distinct(str(row["id"]) for row in rows)
+    yield from (row if str(row["id"]) == name else {**row, "id": name} for row, name in zip(rows, names))
 
 
-def _distinct(rows: Sequence[Row]) -> Iterator[Row]:
-    """The same rows, each under an id of its own: a.jpg beside a.png, one image in two rows of a metadata file."""
-    seen: Counter[Any] = Counter()
-    for row in rows:
-        seen[row["id"]] += 1
-        number = seen[row["id"]]
-        yield row if number == 1 else {**row, "id": f"{row['id']}#{number}"}
+def distinct(names: Iterable[str]) -> list[str]:
+    """The same names, each of its own: `a`, `a#2`. One that comes again is numbered, past those that are there."""
+    seen: Counter[str] = Counter()
+    used: dict[str, None] = {}
+    for name in names:
+        own = name
+        while own in used:  # a name may look like one with a number
+            seen[name] += 1
+            own = f"{name}#{seen[name] + 1}"
+        used[own] = None
+    return [*used]
 
 
 def image_files(source: str | Path) -> tuple[Path, list[Path]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -109,7 +110,9 @@ class Run:
         if old.get("decompositions") == str(self.decompositions):  # runs used to record its name
             old["decompositions"] = record["decompositions"]
         changed = [name for name in record if old.get(name) != record[name]] if old and not anew else []
-        if changed and not (OF_JUDGE.issuperset(changed) and self._is_judged_again()):
+        if changed == ["limit"] and (self.limit or math.inf) > (old["limit"] or math.inf):
+            self._forget(shard for shard, marker in self._all_done() if marker["rows"] < self.size)
+        elif changed and not (OF_JUDGE.issuperset(changed) and self._is_judged_again()):
             raise refusal(self.out, changed[0], old.get(changed[0]), record[changed[0]])
         digest = intervals.digest(self.judge, self.options)
         if old.get("intervals") != digest:

@@ -181,6 +181,19 @@ def test_a_board_is_judged_by_one_set_of_questions(tmp_path, items):
     assert {tuple(one["questions"]) for one in plan(run, judge=name).judgements()} == {()}
 
 
+def test_other_questions_and_shards_need_no_other_folder(tmp_path, items):
+    """They were refused, but where an image came along."""
+    name = "openai:m@http://127.0.0.1:9"
+    judge, run = Questioned("openai:m"), tmp_path / "run"
+    circle = asking(tmp_path / "circle.jsonl", "circle", range(4))
+    star = asking(tmp_path / "star.jsonl", "star", range(2))
+    finish(run, items, judge, judge=name, decompositions=circle)
+    assert finish(run, items, judge, judge=name, decompositions=circle, size=5) == []
+    asked = finish(run, items, judge, judge=name, decompositions=star, size=5)
+    assert asked == [item.id for item in items], "those without a question may have had another"
+    assert finish(run, items, judge, judge=name, decompositions=star, size=5) == []
+
+
 def test_a_board_is_judged_with_explanations_or_without(tmp_path, items):
     judge, run = Counting(), tmp_path / "run"
     finish(run, items[:8], judge)

@@ -6,14 +6,17 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from pyarrow import parquet
 
-from t2i_judge.boards.items import items_of_folders
+from t2i_judge.boards.items import items_of_folders, items_of_table
 from t2i_judge.boards.matching import rows_of
 from t2i_judge.boards.prompts import Prompts, read_prompts
 from t2i_judge.errors import UserError
+from t2i_judge.inputs.rows import Columns
 
 LAYOUTS = (
     "{id}.png",
@@ -242,3 +245,16 @@ def test_rows_of_one_id_are_those_of_its_seeds(tmp_path: Path) -> None:
     assert [(Path(item.image).name, item.seed, item.prompt_sent) for item in items] == [
         ("7.png", None, None), ("7_0002.png", "2", "two cats"), ("7_1.png", "1", "one cat"), ("7_3.png", "3", None)
     ]  # fmt: skip
+
+
+def test_a_gap_in_a_column_is_no_text(tmp_path: Path) -> None:
+    """An image had the seed and the category "nan", and a row without a prompt that word as its prompt."""
+    nan, path = float("nan"), tmp_path / "t.parquet"
+    rows = {"id": ["0", "1"], "generator": ["a", "b"], "image": ["0.png", "1.png"], "prompt": ["a cat", "a cat"]}
+    parquet.write_table(pa.table({**rows, "seed": [nan, 1.0], "category": [nan, nan]}), path)
+    write(tmp_path, "0.png", "1.png")
+    [first, second], _ = items_of_table(str(path), Columns(images=tmp_path), "generator", tmp_path / "run")
+    assert (first.seed, first.category) == (None, None) and second.seed == "1.0"
+    parquet.write_table(pa.table({"id": [0.5, nan], "image": ["0.png", "1.png"], "prompt": ["a cat", None]}), path)
+    write(tmp_path / "ours", "0.png", "1.png")
+    assert [prompt for prompt, _, _ in made(tmp_path / "ours", path).values()] == ["a cat"]

@@ -16,8 +16,11 @@ import pytest
 from PIL import Image
 
 from t2i_judge.cli import judge_arguments, main
+from t2i_judge.cli.run_files import BOARD_FILES, RUN_FILES, refuse_others
+from t2i_judge.errors import UserError
 from t2i_judge.inputs.readers import iter_rows
 from t2i_judge.inputs.spreadsheets import SCORES_COLUMNS
+from t2i_judge.judges.fake import FakeJudge
 from t2i_judge.records import Judgement
 from t2i_judge.served.prices import DATED
 from tests.judge_folders import make_judge
@@ -284,6 +287,31 @@ def test_a_server_that_goes_away_leaves_the_shard_undone_and_failures_can_be_ret
     assert len(served.calls) == before + 2  # the one that was refused: its decomposition and its judgement
 
 
+def test_a_trial_of_some_rows_goes_on_with_all(tmp_path, monkeypatch, capsys):
+    """It was refused, and another folder paid for the first rows again."""
+    asked, score = [], FakeJudge._score
+    monkeypatch.setattr(FakeJudge, "_score", lambda self, items, *a: asked.append(len(items)) or score(self, items, *a))
+    arguments = ["score", write(tmp_path, "csv"), "--judge", "fake", "--shard-size", "4", "--out", str(tmp_path / "o")]
+    for limit in (["--limit", "1"], ["--limit", "6"], [], []):
+        assert main([*arguments, *limit]) == 0
+    assert sum(asked) == 23 and [line["prompt"] for line in lines(tmp_path / "o")] == [row["prompt"] for row in ROWS]
+    assert "Judged again" not in capsys.readouterr().err
+    assert main([*arguments, "--limit", "6"]) == 2 and "limit was None and is 6" in capsys.readouterr().err
+
+
+def test_a_file_of_its_user_below_judges_is_no_run_s(tmp_path):
+    """It stopped every command that wrote into the folder above, though only judges with numbers have runs there."""
+    own = tmp_path / "o" / "judges" / "mine" / "scores.csv"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    assert main(["score", write(tmp_path, "csv"), "--judge", "fake", "--out", str(tmp_path / "o")]) == 0
+    refuse_others(tmp_path / "o", BOARD_FILES)
+    own.parent.rename(own.parent.with_name("2"))
+    refuse_others(tmp_path / "o", RUN_FILES)
+    with pytest.raises(UserError, match=r"scores.csv is there, and no run.json"):
+        refuse_others(tmp_path / "o", BOARD_FILES)
+
+
 @pytest.mark.parametrize("status", [400, 413, 500, 503])
 def test_a_shard_of_items_that_a_server_rejects_is_done(tmp_path, served, status):
     from tests.metrics.judges.test_teacher import decomposition, has_image, verdict
@@ -388,6 +416,8 @@ import os, signal, sys, time
 import ray
 from ray.cluster_utils import Cluster
 from t2i_judge.cli import judge_arguments, main
+from t2i_judge.cli.run_files import BOARD_FILES, RUN_FILES, refuse_others
+from t2i_judge.errors import UserError
 
 sys.path.insert(0, sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 100_000_000})

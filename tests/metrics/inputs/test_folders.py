@@ -441,3 +441,10 @@ def test_a_picture_that_a_glob_leaves_out_gives_its_prompt_to_no_other(tmp_path:
         picture(tmp_path / name)
     found = iter_rows(f"{tmp_path}/*.png")
     assert [(row["id"], row["prompt"]) for row in found] == [("0", None), ("1", "a cat")]
+
+
+def test_every_image_of_a_folder_has_an_id_of_its_own(tmp_path: Path) -> None:
+    for name in ("a#2.png", "a.jpg", "a.png"):
+        picture(tmp_path / name)
+        (tmp_path / name).with_suffix(".txt").write_text("a cat on a mat")
+    assert [row["id"] for row in iter_rows(tmp_path)] == ["a#2", "a", "a#3"]

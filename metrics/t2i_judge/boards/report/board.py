@@ -7,16 +7,11 @@ from typing import Any
 
 from ...records import OVERALL
 from ...wording import counted
-from ..leaderboard import needed
+from ..leaderboard import needed, ranked
 from .page import interval
 
 Row = dict[str, Any]
 _DENSE = 10  # generators beyond which the matrix has a sign a cell
-
-
-def ranked(board: Mapping[str, Any]) -> list[Row]:
-    """The board's generators, the best first."""
-    return sorted(board["generators"], key=lambda g: (g["rank"], -(g[OVERALL]["mean"] or 0)))
 
 
 def sections(board: Mapping[str, Any]) -> Row:
@@ -47,11 +42,16 @@ def headline(board: Mapping[str, Any]) -> list[str]:
         return [f"One generator, {generators[0]['name']}: there is nothing to compare it with."]
     if board["bradley_terry"] and all(g[OVERALL]["mean"] is None for g in generators):
         return _compared(board)
-    if len(generators) == 2:
-        return _of_two(board["pairs"][0])
+    scored = [g for g in generators if g[OVERALL]["mean"] is not None] or generators
+    names = {g["name"] for g in scored}
+    if len(scored) == 1:
+        return [f"Only {scored[0]['name']} has scores: there is nothing to compare it with."]
+    if len(scored) == 2:
+        return _of_two(next(pair for pair in board["pairs"] if {pair["a"], pair["b"]} == names))
+    unscored, generators = len(generators) - len(scored), scored
     first = [g["name"] for g in generators if g["rank"][0] == 1]
     behind = [g["name"] for g in generators if g["rank"][0] > 1]
-    if generators[0]["rank"] == [1, 1]:
+    if generators[0]["rank"] == [1, 1 + unscored]:
         return [f"{first[0]} is the best of {len(generators)}.", "It is decidedly better than every other one."]
     if not behind:
         return [f"No winner among {len(generators)} generators.", "None of them is decidedly better than all others."]

@@ -20,8 +20,8 @@ from ..comparisons import FILE as COMPARISONS
 from ..comparisons import current, read_comparisons
 from ..items import BoardItem, read_items
 from ..judging import ITEMS, finished
-from ..leaderboard import COVERS
-from .board import ranked, sections
+from ..leaderboard import COVERS, ranked
+from .board import sections
 from .page import render
 from .pictures import EMBEDDED, Source, cut, pictures
 

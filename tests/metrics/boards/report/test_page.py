@@ -12,6 +12,7 @@ import pytest
 
 from t2i_judge.boards.comparisons import counts, current
 from t2i_judge.boards.items import BoardItem, read_items
+from t2i_judge.boards.leaderboard import ranked
 from t2i_judge.boards.report.board import headline
 from t2i_judge.boards.report.page import in_script, text_only
 from t2i_judge.boards.report.pictures import cut
@@ -154,18 +155,26 @@ def test_a_page_shows_the_comparisons_that_its_board_counts(tmp_path, monkeypatc
         ({"a": (8, 12), "b": (3, 12), "c": (5, 12)}, "a is the best of 3."),
         ({"a": (8, 12), "b": (8, 12), "c": (5, 12)}, "No single winner: a and b may each be the best."),
         ({"a": (8, 12), "b": (8, 12), "c": (8, 12)}, "No winner among 3 generators."),
+        ({"dead": None, "a": (8, 12)}, "Only a has scores"),
+        ({"dead": None, "a": (8, 12), "b": (3, 12)}, "a is better than b."),
+        ({"dead": None, "a": (8, 12), "b": (3, 12), "c": (5, 12)}, "a is the best of 3."),
+        ({"dead": None, "a": (8, 12), "b": (8, 12), "c": (5, 12)}, "No single winner: a and b may each be the best."),
     ],
 )
 def test_the_answer_in_a_sentence(tmp_path, means, said):
-    count = next(iter(means.values()))[1]
+    """One without any score was among those that may be the best."""
+    count = max(mean[1] for mean in means.values() if mean)
 
     def say(generator: str, prompt: int, seed: int):
+        if means[generator] is None:
+            return "It is broken."
         score = means[generator][0] + 0.1 * (prompt % 2)
         return questions_of(prompt), answers_of(score, score)
 
     prompts = [f"prompt {number}" for number in range(count)]
     board = write_run(tmp_path / "run", list(means), prompts, say, pictures(tmp_path, 1))
     assert headline(board)[0].startswith(said)
+    assert [row["name"] for row in ranked(board)][-1] == "dead" or "dead" not in means
 
 
 def odd(value, chance: random.Random):
