@@ -25,6 +25,7 @@ from .completions import NotACompletion
 from .concurrency import AdaptiveLimit, Stake
 from .dialect import LIMITS, Body, Dialect, Manner
 from .http import Answer, HttpClient, Silent
+from .probes import simplest
 from .rejections import Rejection, retry_after
 from .wire import Reply
 from .words import shorten
@@ -40,11 +41,6 @@ _ODD_TRIES, _SILENT_TRIES, _BROKEN_TRIES = 2, 3, 4  # of a call that fails each 
 _ADAPTATIONS = 12  # of one call
 _REFUSALS = 3  # in a row, after which it is looked whether anything is answered at all
 _TRIALS = 2  # calls for which other ways of asking are tried
-# A grey picture of 64 x 64 pixels.
-_PICTURE = (
-    "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAAAAACPAi4CAAAAK0lEQVR42u3MMREAAAgEoNfkRjeEmwcBqMlNRyAQ"
-    "CAQCgUAgEAgEAsHzYAFAdAEArKmlZAAAAABJRU5ErkJggg=="
-)
 
 
 class _Failed(Exception):
@@ -156,13 +152,10 @@ class Server:
             await asyncio.sleep(max(backoff, failure.wait))
 
     async def check(self) -> None:
-        """Raise `UserError` when nothing answers at the address, or it wants another key: one free request.
-
-        Where the last calls failed, the model is asked for two words, too.
-        """
+        """Raise `UserError` when nothing answers, or it wants another key: free, or two words after failed calls."""
         try:
             answer = await self._models()
-            rejected = await self._probe(None) if self._failing else None
+            rejected = await self._probe(False) if self._failing else None
         except Silent as silence:
             raise self._no_answer(silence.reason) from silence
         if answer.status // 100 == 3:
@@ -237,7 +230,7 @@ class Server:
         if not rejection.no_money:
             return
         if rejection.status not in (402, 429):
-            asked = await self._probe(None)
+            asked = await self._rejects(False)
             if not (asked and asked.no_money):
                 return
         fix = "Add credit, then run the command again"
@@ -318,13 +311,13 @@ class Server:
         async with self._probing:
             if self._answered_at > begun:
                 return None  # another call was answered meanwhile
-            rejected = await self._rejects(_PICTURE if pictures else None)
-            if rejected and pictures and await self._rejects(None) is None:
+            rejected = await self._rejects(pictures)
+            if rejected and pictures and await self._rejects(False) is None:
                 fix = "Name a model that accepts images (or give llama.cpp's server its --mmproj)"
                 return UserError(f"{quoted(self.model)} at {self.address} does not accept images", str(rejected), fix)
         return await self._fatal(rejected) if rejected else None
 
-    async def _rejects(self, picture: str | None) -> Rejection | None:
+    async def _rejects(self, picture: bool) -> Rejection | None:
         """As `_probe`; None, too, if there is no answer or the server is busy: it may take the call later."""
         with suppress(Silent):
             rejected = await self._probe(picture)
@@ -333,13 +326,9 @@ class Server:
             self._answered_at = time.monotonic()
         return None
 
-    async def _probe(self, picture: str | None) -> Rejection | None:
+    async def _probe(self, picture: bool) -> Rejection | None:
         """Ask for two words, about a grey picture or about nothing; a rejection of even that. Raises `Silent`."""
-        content: Any = "Say OK."
-        if picture:
-            content = [{"type": "image_url", "image_url": {"url": picture}}, {"type": "text", "text": content}]
-        bare: Body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
-        for body in (bare | dict.fromkeys(self.dialect.manner.limits, 16), bare):
+        for body in simplest(self.model, self.dialect.manner.limits, picture):
             answer = await self._http.post(self._endpoints[0], body)
             if not answer.is_error:
                 return None
