@@ -204,6 +204,8 @@ def permutation_test(
     reference = _exchange(pool, observed)
 
     def compare(name: str, difference: float) -> tuple[Interval | None, float | None]:
+        if not draws:
+            return None, None
         statistics = np.abs(np.concatenate(differences[name]))
         # an undefined exchange counts: p errs upwards
         extreme = (~(statistics < abs(reference[name][0]) - 1e-12)).sum()

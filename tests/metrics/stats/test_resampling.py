@@ -226,3 +226,10 @@ def test_resampling_is_far_faster_than_a_loop_over_scipy():
             stats.kendalltau(judge[rows], ratings[rows])
     theirs = (time.process_time() - start) / 20
     assert theirs / ours > 10  # some 60 on an idle core: the margin is for a busy machine
+
+
+@pytest.mark.parametrize("test", [paired_bootstrap, permutation_test])
+def test_no_draws_give_a_difference_alone(test):
+    rng = np.random.default_rng(0)
+    found = test(*rng.normal(size=(3, 20)), draws=0)["kendall_tau_b"]
+    assert found.difference is not None and (found.ci, found.p) == (None, None)
