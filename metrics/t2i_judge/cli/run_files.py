@@ -13,11 +13,11 @@ from ..boards.items import read_items
 from ..boards.judging import ITEMS, KNOWN
 from ..boards.report.run import BOARD, PAGE
 from ..runs.lines import SHARDS
-from ..runs.record import RUN, refuse_foreign
+from ..runs.record import PAID, RUN, refuse_foreign
 from ..runs.shards import SCORES, SUMMARY
 from .places import TABLE, TABLES
 
-CACHE, BATCHES = "calls.sqlite", "batches"  # a served judge's replies; its batches, as the server takes them
+CACHE, BATCHES = PAID, "batches"  # a served judge's replies; its batches, as the server takes them
 REPORT, OTHERS, QUESTIONS = "leaderboard.md", "judges", "questions.jsonl"  # OTHERS: runs of the judges after the first
 RUN_FILES = (RUN, SHARDS, SCORES, SUMMARY, CACHE, BATCHES)
 BOARD_FILES = (*RUN_FILES, ITEMS, KNOWN, OTHERS, COMPARISONS, QUESTIONS, BOARD, REPORT, PAGE)

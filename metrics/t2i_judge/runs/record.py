@@ -15,7 +15,9 @@ from .standing import BESIDE, SETTINGS
 
 RUN = "run.json"
 OF_JUDGE = frozenset({BESIDE, SETTINGS})  # what runs used to be without
+PAID = "calls.sqlite"  # of a run: a served judge's replies
 _FIX = "Use another --out, or remove this folder"
+_FIX_PAID = f"Use another --out, with a copy of {PAID} (it has the replies that are paid for), or remove this folder"
 
 
 def earlier(folder: Path, now: Mapping[str, Any]) -> dict[str, Any]:
@@ -70,4 +72,5 @@ def refusal(folder: Path, name: str, was: Any, now: Any) -> UserError:
         if not parts:
             break
         name, was, now = f"{parts[0]} of {name}", was.get(parts[0]), now.get(parts[0])
-    return UserError(f"{folder} is the folder of another run", f"{name} was {quoted(was)} and is {quoted(now)}", _FIX)
+    fix = _FIX_PAID if (folder / PAID).exists() else _FIX
+    return UserError(f"{folder} is the folder of another run", f"{name} was {quoted(was)} and is {quoted(now)}", fix)

@@ -97,7 +97,11 @@ def test_another_run_in_the_same_folder_is_refused(tmp_path, capsys):
     source, out = write(tmp_path, "csv"), tmp_path / "out"
     assert main(["score", source, "--judge", "fake", "--out", str(out)]) == 0
     assert main(["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "7"]) == 2
-    assert "is the folder of another run. size was 500 and is 7" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "is the folder of another run. size was 500 and is 7" in error and "calls.sqlite" not in error
+    (out / "calls.sqlite").touch()
+    assert main(["score", source, "--judge", "fake", "--out", str(out), "--shard-size", "7"]) == 2
+    assert "with a copy of calls.sqlite (it has the replies that are paid for)" in capsys.readouterr().err
 
 
 def test_a_dataset_replaced_under_its_name_is_judged_again(tmp_path, capsys):
