@@ -288,7 +288,8 @@ def comparing(revision: str, *made: Comparison) -> Any:
     """A judge whose weights have this revision. It says what was made, else that a wins."""
     info = JudgeInfo("n", "b", "m", revision, "asked")
     every = made or [Comparison("p", info, "a", "a", "a")] * 9
-    return SimpleNamespace(info=info, template_hashes=("asked",), compare=lambda *sides: [*every[: len(sides[0])]])
+    compare, check = lambda *sides: [*every[: len(sides[0])]], lambda: None
+    return SimpleNamespace(info=info, template_hashes=("asked",), compare=compare, check=check)
 
 
 def test_comparisons_are_written_through_no_link(tmp_path):
