@@ -114,6 +114,12 @@ class Benchmark:
 
     def judgement(self, item: BenchItem) -> Judgement | None:
         """The answers of the release's judge about it, if they are kept."""
+    def score_range(self, judge: str, aspect: str) -> tuple[float, float] | None:
+        """Lowest and highest possible score of a judge, as its scores of that aspect tell; None if they do not."""
+        records = [record for item in self.items if (record := item.baseline(judge, aspect)) is not None]
+        told = {tuple(each.get("score_range") or ()) for each in records if each["score"] is not None}
+        return next(iter(told)) if len(told) == 1 and all(map(len, told)) else None
+
         kept = self.judgements.get(item.id)
         return kept if kept is not None and kept.prompt == item.prompt else None
 

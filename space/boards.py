@@ -18,7 +18,7 @@ from t2i_judge.boards.scores import Scores, scored
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.inputs.cells import LIMITS
 from t2i_judge.inputs.decoding import Decoders
-from t2i_judge.records import ALL_ASPECTS, OVERALL, SCORE_RANGE, Status
+from t2i_judge.records import ALL_ASPECTS, OVERALL, Status
 from t2i_judge.terminal import note
 
 Row = dict[str, Any]
@@ -79,10 +79,14 @@ class Boards:
         def load(item: BoardItem) -> Image.Image | None:
             return benchmark.picture(benchmark.by_key[item.id])
 
-        score_range = _range([score for item in items if (score := score_of(item, scorer, OVERALL)) is not None])
+        scores = [score for item in items if (score := score_of(item, scorer, OVERALL)) is not None]
+        declared = benchmark.score_range(scorer, OVERALL)
+        # of scores that are all equal no axis can be made
+        shown = declared or (min(scores), max(scores) if max(scores) > min(scores) else min(scores) + 1)
         images = [scored(item, line) for item, line in judged()]
-        board = leaderboard(Scores(images, list(dict.fromkeys(item.generator for item in items)), score_range))
-        board["judge"] = {"name": scorer, "revision": None, "template_hash": None, "score_range": list(score_range)}
+        board = leaderboard(Scores(images, list(dict.fromkeys(item.generator for item in items)), declared))
+        board["judge"] = {"name": scorer, "revision": None, "template_hash": None}
+        board["judge"] |= {"score_range": list(shown), "range_seen": declared is None}
         board["prompts"] = {"n": len({item.prompt for item in items}), "images": len(items), "source": benchmark.name}
         return report(board, Source(judged, load, most=PICTURES))
 
@@ -114,11 +118,3 @@ def _outcome(item: BenchItem, scorer: str) -> Row | None:
     scores = {aspect: None if failed else score_of(item, scorer, aspect) for aspect in ALL_ASPECTS}
     reason = "the benchmark does not record the reason" if failed else None
     return {"status": status, "reason": reason, "scores": scores, "questions": [], "answers": []}
-
-
-def _range(scores: Sequence[float]) -> tuple[float, float]:
-    """0 to 10, or, of scores on another scale, from the lowest to the highest."""
-    low, high = SCORE_RANGE
-    if scores and low <= min(scores) and 1.0 < max(scores) <= high:
-        return SCORE_RANGE
-    return (min(scores), max(scores)) if scores and min(scores) < max(scores) else SCORE_RANGE

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RATINGS_CONFIG, LATENT_CONFIG = "ratings", "latent"
 _SCORE_KEYS = ("annotator", "aspect", "question_id", "score", "explanation")
-_BASELINE_KEYS = ("judge", "revision", "aspect", "score", "status")
+_BASELINE_KEYS = ("judge", "revision", "aspect", "score", "status", "score_range")
 
 
 def benchmark_features(attributes: Iterable[str] = ()) -> Features:
@@ -42,7 +42,7 @@ def benchmark_features(attributes: Iterable[str] = ()) -> Features:
             **dict.fromkeys(attributes, text),
             "questions": List(question_features()),
             "human_scores": List({**dict.fromkeys(_SCORE_KEYS, text), "score": number}),
-            "baselines": List({**dict.fromkeys(_BASELINE_KEYS, text), "score": number}),
+            "baselines": List({**dict.fromkeys(_BASELINE_KEYS, text), "score": number, "score_range": List(number)}),
         }
     )
 

@@ -219,6 +219,7 @@ def _baselines(judgements: Path) -> dict[str, list[dict[str, Any]]]:
                     "aspect": aspect,
                     "score": score,
                     "status": line["status"],
+                    "score_range": line["score_range"],
                 }
                 for aspect, score in scored.items()
             )

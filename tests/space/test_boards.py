@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from benchmark import BenchItem, Benchmark
 from boards import Boards
 from t2i_judge.boards.report.run import report_of_run
 from t2i_judge.errors import UserError
@@ -33,6 +34,26 @@ def test_generators_of_the_benchmark_by_judges_and_people(benchmark):
     known = [score for score in scores if score is not None]
     assert means["masterly"] == pytest.approx(sum(known) / len(known))
     assert data["board"]["pairs"][0]["reason"].startswith("0 common prompts")
+
+
+@pytest.mark.parametrize("declared", [None, [0.0, 1.0], [0.55, 0.65]])
+def test_failures_decide_no_pair_where_the_judge_s_range_lets_them_reverse_it(declared):
+    def item(generator, number):
+        failed = generator == "a" and number < 4
+        told = {"judge": "vqa", "revision": "", "aspect": OVERALL, "score_range": declared}
+        told |= {"score": None, "status": "refused"} if failed else {"status": "ok"}
+        told |= {} if failed else {"score": (0.60 if generator == "a" else 0.57) + 0.01 * (number * 7 % 5)}
+        name = f"{generator}{number}"
+        return BenchItem(f"t/{name}", "t", number, name, f"p{number}", generator, (), [], [told])
+
+    items = [item(generator, number) for generator in "ab" for number in range(40)]
+    datasets = {"t": [{"image": None}] * 40}
+    page = Boards(Benchmark("x", items, datasets)).page("the benchmark by vqa")
+    [pair] = json.loads(re.search('id="data-report">(.*?)</script>', page)[1])["board"]["pairs"]
+    assert pair["decided"] == (declared == [0.55, 0.65])
+    assert (pair["bounds"] is None) == (declared is None)
+    assert ("not known" in (pair["reason"] or "")) == (declared is None)
+    assert ("scores seen from 0.57 to 0.64" in page) == (declared is None)
 
 
 def test_a_run_s_pictures_are_not_decoded_in_the_process_that_has_the_keys(board_run, monkeypatch):

@@ -128,9 +128,13 @@ def _pairs(scores: Scores) -> list[Row]:
 
 
 def _bounds(lowest: Floats, highest: Floats) -> list[float] | None:
-    """Mean difference over all common prompts, with the failures counted as badly as possible for each side."""
+    """Mean difference over all common prompts, with the failures counted as badly as possible for each side.
+
+    None without common prompts, or where one failed and the judge's range is unknown.
+    """
     known = ~np.isnan(lowest)
-    return [float(lowest[known].mean()), float(highest[known].mean())] if known.any() else None
+    bounds = [float(side[known].mean()) for side in (lowest, highest)] if known.any() else [np.inf]
+    return bounds if np.isfinite(bounds).all() else None
 
 
 def _undecided(pair: Row) -> str | None:
@@ -141,6 +145,8 @@ def _undecided(pair: Row) -> str | None:
         return "no difference on average"
     if pair["p_holm"] is None or pair["p_holm"] >= ALPHA:
         return f"the difference could be chance (adjusted p = {pair['p_holm']:.3f})"
+    if pair["bounds"] is None:
+        return "failed images could reverse it (the judge's lowest and highest score are not known)"
     low, high = pair["bounds"]
     if (low if pair["difference"] > 0 else -high) <= 0:
         return f"failed images could reverse it (the difference is between {low:.2f} and {high:.2f})"

@@ -61,11 +61,15 @@ class Scores:
     Args:
         images: every judged image.
         generators: rows, in this order.
-        score_range: lowest and highest score of the judge. Bounds count failures as one of the two.
+        score_range: lowest and highest score of the judge. Bounds count failures as one of the two; None: unknown, so
+            that nothing that a failure enters has bounds.
     """
 
-    def __init__(self, images: Sequence[Scored], generators: Sequence[str], score_range: tuple[float, float]) -> None:
-        self.images, self.generators, self.score_range = images, list(generators), score_range
+    def __init__(
+        self, images: Sequence[Scored], generators: Sequence[str], score_range: tuple[float, float] | None
+    ) -> None:
+        self.images, self.generators = images, list(generators)
+        self.score_range = score_range or (-np.inf, np.inf)
         self.prompts = list(dict.fromkeys(image.item.prompt for image in images))
         self._row = {name: number for number, name in enumerate(self.generators)}
         self._column = {prompt: number for number, prompt in enumerate(self.prompts)}
