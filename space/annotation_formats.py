@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from annotation_store import AnnotationStore, FolderShelf
 from annotations import read_records
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import parse_json, read_text, write_atomic
@@ -211,7 +212,11 @@ def _rows(rows: Mapping[str, list[Row]]) -> list[Row]:
 
 
 def convert(source: Path, out: Path) -> int:
-    """Write the ratings of one file in the format of another's ending; returns how many. Raises `UserError`."""
+    """Write the ratings of one file in the format of another's ending; returns how many were written.
+
+    Raises:
+        UserError: a file cannot be read, or says otherwise than the folder that it is added to.
+    """
     for path in (source, *([] if out.is_dir() else [out])):
         if path.suffix not in FORMATS:
             raise UserError(
@@ -219,30 +224,32 @@ def convert(source: Path, out: Path) -> int:
             )
     rows = FORMATS[source.suffix][1](read_text(source))
     if out.is_dir():
-        _put_among(rows, out)
-    else:
-        write_atomic(out, FORMATS[out.suffix][0](rows))
+        return _put_among(rows, out)
+    write_atomic(out, FORMATS[out.suffix][0](rows))
     return sum(len(row["human_scores"]) for row in rows)
 
 
-def _put_among(rows: Sequence[Row], folder: Path) -> None:
-    """Forms of these ratings in a file of their own; the same ratings make the same file. Raises `UserError`."""
-    lines = []
-    for row in rows:
-        own: dict[str, list[Row]] = {}
-        for rating in row["human_scores"]:
-            own.setdefault(str(rating["annotator"]), []).append(rating)
-        for name, ratings in own.items():
-            said = [{key: value for key, value in rating.items() if key != "annotator"} for rating in ratings]
-            form = {
-                "item": row["id"],
-                "annotator": name,
-                "annotator_id": f"imported-{name}",
-                "ratings": said,
-                "saved": "",
-            }
-            form["id"] = hashlib.sha256(json.dumps(form, sort_keys=True).encode()).hexdigest()[:16]
-            lines.append(json.dumps(form, ensure_ascii=False))
+def _put_among(rows: Sequence[Row], folder: Path) -> int:
+    """New forms of these ratings, in a file of their own; returns how many ratings. Raises `UserError`.
+
+    Who has a name in the folder is who has it in the file. What is stored counts once, and is never changed.
+    """
+    store = AnnotationStore(FolderShelf(folder))
+    stored = {(form.item, store.label(form)): form for form in store.all()}
+    people = {store.label(form): (form.annotator, form.annotator_id) for form in store.all()}
+    lines, added = [], 0
+    for (item, name), said in _forms(rows).items():
+        if (form := stored.get((item, name))) is not None:
+            _require_stored(item, name, said, {_question_of(each): _said(each) for each in form.human_scores()})
+            continue
+        annotator, annotator_id = people.get(name, (name, f"imported-{name}"))
+        new = {"item": item, "annotator": annotator, "annotator_id": annotator_id, "ratings": list(said.values())}
+        new["saved"] = ""
+        new["id"] = hashlib.sha256(json.dumps(new, sort_keys=True).encode()).hexdigest()[:16]
+        lines.append(json.dumps(new, ensure_ascii=False))
+        added += len(said)
+    if not lines:
+        return 0
     text = "\n".join(lines) + "\n"
     path = f"annotations/imported-{hashlib.sha256(text.encode()).hexdigest()[:16]}.jsonl"
     if bad := next((record for record in read_records(path, text.encode()) if isinstance(record, str)), None):
@@ -257,3 +264,42 @@ if __name__ == "__main__":
         print(counted(convert(*map(Path, sys.argv[1:3])), "rating"))
     except (UserError, OSError, TypeError) as error:
         raise SystemExit(f"annotation_formats: {error}") from error
+    return added
+
+
+_Question = tuple[Any, Any]  # aspect and question's id
+
+
+def _forms(rows: Sequence[Row]) -> dict[tuple[str, str], dict[_Question, Row]]:
+    """What each annotator says about each item, by question. Raises `UserError` where one says two things."""
+    forms: dict[tuple[str, str], dict[_Question, Row]] = {}
+    for row in rows:
+        for rating in row["human_scores"]:
+            form = forms.setdefault((row["id"], str(rating["annotator"])), {})
+            if form.setdefault(_question_of(rating), said := _said(rating)) != said:
+                raise _contradiction(rating["annotator"], row["id"], rating["aspect"], "Keep one of its scores")
+    return forms
+
+
+def _require_stored(item: str, name: str, said: Mapping[_Question, Row], stored: Mapping[_Question, Row]) -> None:
+    """Raise `UserError` where a form says anything else than the one that is stored."""
+    for question, rating in said.items():
+        if stored.get(question) != rating:
+            fix = "Leave it out; or, to correct an import, delete its file in annotations/ and import all of it again"
+            raise _contradiction(name, item, rating["aspect"], fix)
+
+
+def _contradiction(name: Any, item: str, aspect: Any, fix: str) -> UserError:
+    fact = f"{quoted(name)} has rated {quoted(item)} before, and not so: {quoted(aspect)}"
+    return UserError(fact, "Each annotator rates an item once", fix)
+
+
+def _question_of(rating: Mapping[str, Any]) -> _Question:
+    return rating["aspect"], rating["question_id"] or None
+
+
+def _said(rating: Mapping[str, Any]) -> Row:
+    """A rating without its annotator; what is blank in one format is null in another."""
+    aspect, question = _question_of(rating)
+    explanation = rating["explanation"] or None
+    return {"aspect": aspect, "question_id": question, "score": rating["score"], "explanation": explanation}

@@ -264,18 +264,18 @@ class AnnotationStore:
         rows: dict[str, list[dict[str, Any]]] = {}
         with self._lock:
             for form in self.all():
-                rows.setdefault(form.item, []).extend(form.human_scores(self._label(form)))
+                rows.setdefault(form.item, []).extend(form.human_scores(self.label(form)))
         return [{"id": item, "human_scores": scores} for item, scores in sorted(rows.items())]
 
     def export_votes(self) -> list[dict[str, Any]]:
         """Rows {item_a, item_b, annotator, vote, shown_first}, a vote each."""
         return [
-            {"item_a": vote.item_a, "item_b": vote.item_b, "annotator": self._label(vote), "vote": vote.vote,
+            {"item_a": vote.item_a, "item_b": vote.item_b, "annotator": self.label(vote), "vote": vote.vote,
              "shown_first": vote.shown_first}
             for vote in self.votes()
         ]  # fmt: skip
 
-    def _label(self, form: Annotation | PairVote) -> str:
+    def label(self, form: Annotation | PairVote) -> str:
         """The annotator's name; with a part of the id for all but the first of that name."""
         known = self._named.get(form.annotator)
         first = not known or form.annotator_id == known[0].id

@@ -71,6 +71,58 @@ def test_imported_ratings_are_annotations_once(tmp_path):
         convert(tmp_path / "bad.csv", tmp_path / "kept")
 
 
+HEAD = "item,annotator,aspect,question_id,score,explanation\n"
+
+
+def test_an_export_that_is_added_to_its_own_annotations_adds_nothing(tmp_path):
+    from annotation_store import AnnotationStore, FolderShelf
+    from annotations import VisitorRating
+
+    store = AnnotationStore(FolderShelf(tmp_path / "kept"))
+    for name in ("anna", "ben"):
+        annotator, _ = store.enter(name, None)
+        for number, why in enumerate(("well made", "", None)):
+            store.save(f"item-{number}", annotator, (VisitorRating("overall", None, float(number), why),))
+    before = store.export()
+    (tmp_path / "out.csv").write_text(FORMATS[".csv"][0](before) + "item-9,anna,overall,,5,\n")
+    assert convert(tmp_path / "out.csv", tmp_path / "kept") == 1
+    after = AnnotationStore(FolderShelf(tmp_path / "kept"))
+    assert after.export()[:-1] == before
+    assert len({form.annotator_id for form in after.all()}) == 2, "anna of the file is who has that name here"
+    assert {rating["annotator"] for row in after.export() for rating in row["human_scores"]} == {"anna", "ben"}
+
+
+@pytest.mark.parametrize("second", ["i1,zoe,overall,,9,\n", "i1,zoe,intrinsic,,5,\n", "i1,zoe,overall,,1,so\n"])
+def test_imports_that_say_otherwise_are_refused_instead_of_drawn_lots_for(tmp_path, second):
+    (tmp_path / "kept").mkdir()
+    first = HEAD + "i1,zoe,overall,,1,\n"
+    for text in (first, first):
+        (tmp_path / "a.csv").write_text(text)
+        convert(tmp_path / "a.csv", tmp_path / "kept")
+    kept = {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()}
+    (tmp_path / "a.csv").write_text(HEAD + "i2,zoe,overall,,1,\n" + second)
+    with pytest.raises(UserError, match="'zoe' has rated 'i1' before, and not so"):
+        convert(tmp_path / "a.csv", tmp_path / "kept")
+    assert {path: path.read_bytes() for path in (tmp_path / "kept").rglob("*") if path.is_file()} == kept
+    (tmp_path / "a.csv").write_text(HEAD + "i3,zoe,overall,,1,\ni3,zoe,overall,,2,\n")
+    with pytest.raises(UserError, match="Keep one of its scores"):
+        convert(tmp_path / "a.csv", tmp_path / "kept")
+
+
+def test_what_label_studio_nests_otherwise_is_read_or_told():
+    def read(**result):
+        task = {"data": {"id": "x"}, "annotations": [{"completed_by": 7, "result": [result]}]}
+        return ratings_from_label_studio(json.dumps([task]))[0]["human_scores"][0]
+
+    for part in ("value", "meta"):
+        with pytest.raises(UserError, match=f"task 1: '7' is not a {part}"):
+            read(**{"type": "number", "from_name": "overall", part: "7"})
+    found = read(type="textarea", from_name="overall_why", value={"text": "too dark"})
+    assert found["explanation"] == "too dark"
+    odd = read(type="number", from_name="overall", value={"number": 7}, meta={"place": "first", "question_id": []})
+    assert odd["score"] == 7.0
+
+
 def test_meta_eval_reads_the_csv(tmp_path, capsys):
     from t2i_judge.cli import main
 
