@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from datetime import UTC, datetime, timedelta
 from pathlib import Path, PurePosixPath
 from re import fullmatch
@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from annotations import FOLDERS, NAME, Annotation, PairVote, Record, Registration, VisitorRating, read_records, to_line
 from raters import Marks
 from t2i_judge.errors import UserError, quoted
-from t2i_judge.files import write_atomic
+from t2i_judge.files import open_to_append, read_bytes, write_atomic
 
 _TAKEN_BACK = 9  # times that one annotator may take a vote on one pair back: each time is stored, and published
 
@@ -36,6 +36,12 @@ class Shelf(Protocol):
 
     def read_all(self) -> Iterator[tuple[str, bytes]]:
         """Path and content of every file."""
+
+    def sent(self, repository: str) -> set[str]:
+        """Ids of the records that were in a repository once. Raises `UserError`."""
+
+    def add_sent(self, repository: str, ids: Iterable[str]) -> None:
+        """Remember that these are there. Raises `OSError`."""
 
 
 class FolderShelf:
@@ -66,6 +72,24 @@ class FolderShelf:
                 except OSError as error:
                     data = f"[{error.strerror}]".encode()
                 yield str(PurePosixPath(file.relative_to(self.folder))), data
+
+    def sent(self, repository: str) -> set[str]:
+        """Ids of the records that were in a repository once, a line each in `published/`. Raises `UserError`."""
+        path = self._sent(repository)
+        try:
+            return set(read_bytes(path).decode(errors="replace").splitlines()) if path.exists() else set()
+        except OSError as error:
+            raise UserError(f"Cannot read {path}", error.strerror or str(error), "Make it readable") from error
+
+    def add_sent(self, repository: str, ids: Iterable[str]) -> None:
+        """Remember that these are there. Raises `OSError`."""
+        path = self._sent(repository)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open_to_append(path) as file:
+            file.writelines(f"{each}\n".encode() for each in ids)
+
+    def _sent(self, repository: str) -> Path:
+        return self.folder / "published" / f"{repository.replace('/', '--')}.txt"
 
 
 class AnnotationStore:
@@ -243,10 +267,15 @@ class AnnotationStore:
         with self._lock:
             return [record for key, record in self._records.items() if key not in self._published][:most]
 
-    def publish(self, ids: Iterable[str], only: bool = False) -> None:
-        """These records are on the Hub; `only`: no others are."""
+    def publish(self, ids: Iterable[str]) -> None:
+        """These records are on the Hub, or were."""
         with self._lock:
-            self._published = set(ids) if only else self._published | set(ids)
+            self._published |= set(ids)
+
+    def removed(self, ids: Set[str]) -> int:
+        """How many records were published that are not among these any more."""
+        with self._lock:
+            return len((self._published & self._records.keys()) - ids)
 
     def published(self, annotator_id: str | None = None) -> tuple[int, int]:
         """How many forms of an annotator, or of everybody, are published, and how many there are."""

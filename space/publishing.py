@@ -11,7 +11,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -142,6 +142,9 @@ class Publisher:
         self._batch: _Batch | None = None
         self._card: Mapping[str, str] = {}  # to be added with the first commit
         self._contents: dict[str, set[str]] = {}  # path -> ids of the records in it, which never change
+        self._sent = store.shelf.sent(repository.name)  # ids of what was there once: what is missing, somebody removed
+        self._removed = 0
+        store.publish(self._sent)
         self._committed = self._looked = float("-inf")
         self._failures = 0
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -170,10 +173,11 @@ class Publisher:
         if self.trouble:
             waits = f"On this Space's disk, to be published later: {forms - published} of {counted(forms, 'form')}"
             return f"{dataset[0].upper()}{dataset[1:]} cannot be written now: {self.trouble}. {waits}."
+        gone = f" {counted(self._removed, 'record')} removed there, not sent again." if self._removed else ""
         if published == forms:
-            return f"{counted(forms, 'form')}, all published in {dataset}."
+            return f"{counted(forms, 'form')}, all published in {dataset}.{gone}"
         done = f"Published in {dataset}: {published} of {counted(forms, 'form')}"
-        return f"{done}; the rest is stored and follows in a minute."
+        return f"{done}; the rest is stored and follows in a minute.{gone}"
 
     def _run(self) -> None:
         while True:
@@ -225,16 +229,27 @@ class Publisher:
         for path, data in self.repository.read(commit, [path for path in held if path not in self._contents]):
             self._contents[path] = self.store.take([(path, data)])
         ids = {each for path in held for each in self._contents[path]}
-        self.store.publish(ids, only=not self._connected.is_set())  # somebody may have made it anew
+        self._note(ids)
+        self._removed = self.store.removed(ids)
         self._card = {} if "README.md" in paths else {"README.md": _CARD}
         self._looked = time.monotonic()
         self._connected.set()
 
     def _publish(self, batch: _Batch) -> None:
         self.repository.commit({**self._card, **batch.files}, f"Add {counted(len(batch.ids), 'record')}")
-        self.store.publish(batch.ids)
+        self._note(batch.ids)
         self._contents.update((path, set(batch.ids)) for path in batch.files)
         self._card, self._batch, self._committed = {}, None, time.monotonic()
+
+    def _note(self, ids: Iterable[str]) -> None:
+        """These are in the repository. Where the disk does not take that, the repository tells it after a restart."""
+        self.store.publish(ids)
+        if new := set(ids) - self._sent:
+            self._sent |= new
+            try:
+                self.store.shelf.add_sent(self.repository.name, sorted(new))
+            except OSError as error:
+                logging.getLogger(__name__).warning("what is published is not noted: %s", error.strerror)
 
     def _failed(self, error: Exception) -> float:
         """Say why, and for how long to wait. The Hub's own words may name the token's owner: they are for the log."""

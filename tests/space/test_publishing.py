@@ -215,6 +215,22 @@ def test_what_the_end_could_not_publish_is_published_after_the_restart(hub, spac
     assert [row["item"] for row in lines(hub)] == ["item-1"], "found there, so not sent again"
 
 
+def test_what_was_removed_on_the_hub_stays_removed(hub, space):
+    from huggingface_hub import HfApi
+
+    publisher = space()
+    annotator, _ = publisher.store.enter("spam", None)
+    publisher.store.save("item-1", annotator, GOOD)
+    assert eventually(published(publisher))
+    publisher.close()
+    HfApi(endpoint=hub.endpoint, token="hf_me").delete_folder("annotations", NAME, repo_type="dataset")
+    again = space()
+    assert again.line().endswith("all published in the dataset me/annotations. 1 record removed there, not sent again.")
+    again.store.save("item-2", annotator, GOOD)
+    assert eventually(published(again))
+    assert [row["item"] for row in lines(hub)] == ["item-2"]
+
+
 def test_two_spaces_and_many_people_lose_nothing_and_double_nothing(hub, space):
     hub.hub.faults += [Fault(COMMIT, kind, times=2) for kind in (500, 429, "drop_after", 409)]
     publishers = [space("one"), space("two")]
