@@ -21,7 +21,7 @@ from judging import JudgeDesk
 from limits import MAX_IMAGES, MAX_PROMPT, clean_prompt, told
 from offers import OwnKey
 from t2i_judge.errors import UserError
-from t2i_judge.records import Question
+from t2i_judge.records import Question, Status
 from t2i_judge.wording import counted
 from uploads import accepts_several, decoded
 from views import notice, picture
@@ -101,7 +101,7 @@ async def judge_all(
     progress: Callable[..., Any] = _silent,
     caller: Visitor = NOBODY,
 ) -> list[Contestant]:
-    """Judge every picture by the same questions, which the first judgement has made from the prompt.
+    """Judge every picture by the same questions, which the first judgement that did not fail has made from the prompt.
 
     Each picture is decoded only for its own judgement, because eight of 24 megapixels would take .8 GB.
     """
@@ -122,10 +122,12 @@ async def judge_all(
         progress((done, len(uploads)), desc="judging")
         return Contestant(label, shown, result)
 
-    paths = [path for path, _ in uploads]
-    first = await one(paths[0], labels[0], None)
-    questions = first.result.questions or None
-    return [first, *await asyncio.gather(*(one(*each, questions) for each in zip(paths[1:], labels[1:])))]
+    rest = [(path, label) for (path, _), label in zip(uploads, labels)]
+    first = [await one(*rest.pop(0), None)]
+    while rest and not first[-1].result.questions and first[-1].result.status is not Status.OK:
+        first.append(await one(*rest.pop(0), None))
+    questions = first[-1].result.questions or None
+    return [*first, *await asyncio.gather(*(one(*each, questions) for each in rest))]
 
 
 def unique(names: Sequence[str]) -> list[str]:

@@ -28,7 +28,7 @@ from settings import Settings, read_settings
 from spending import UNKNOWN, Spending
 from t2i_judge.errors import UserError
 from t2i_judge.judges.loading import load_judge
-from t2i_judge.records import Answer, JudgeInfo, Judgement, Status, Usage, failed
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status, Usage, failed
 from t2i_judge.served.concurrency import Budget
 from t2i_judge.serving.shares import Shares
 from tests.waiting import PATIENCE, until
@@ -180,6 +180,26 @@ def test_a_comparison_asks_every_picture_the_same_questions(tmp_path):
     assert seen[-1] == (3, 3)
     with pytest.raises(UserError, match="A comparison takes 2 to 8"):
         asyncio.run(judge_all(desk, uploads[:1], EXAMPLES[0].text, "tiny"))
+
+
+def test_pictures_after_one_that_failed_are_still_asked_the_same_questions(monkeypatch, tmp_path):
+    given = []
+
+    class Desk:
+        async def judge(self, name, image, text, *, image_id, questions, **_):
+            given.append(questions)
+            info = JudgeInfo("double", "double", "pixels")
+            if len(given) == 1:
+                return failed(image_id, text, info, Status.REFUSED, "no")
+            own = questions or (Question("q1", "intrinsic", ("cat",), f"Question {len(given)}?", "yes"),)
+            return Judgement(image_id, text, info, scores={"overall": 5.0}, questions=own)
+
+    for name in "abcd":
+        draw(faithful(EXAMPLES[0], 1)).save(tmp_path / f"{name}.png")
+    uploads = [(str(tmp_path / f"{name}.png"), None) for name in "abcd"]
+    found = asyncio.run(judge_all(Desk(), uploads, "a cat", "double"))
+    assert [each.label for each in found] == list("abcd")
+    assert given == [None, None, found[1].result.questions, found[1].result.questions]
 
 
 def test_a_judge_is_loaded_beside_everything_else_and_says_how_far_it_is(monkeypatch):
