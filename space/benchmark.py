@@ -49,8 +49,10 @@ class BenchItem:
         return fmean(scores) if scores else None
 
     def baseline(self, judge: str, aspect: str) -> Mapping[str, Any] | None:
-        """What a judge said: the record with score and status."""
-        return next((each for each in self.baselines if each["judge"] == judge and each["aspect"] == aspect), None)
+        """What a judge said: the record with score and status; one that gave no score at all failed every aspect."""
+        own = [each for each in self.baselines if each["judge"] == judge]
+        whole = own[0] if own and all(each["status"] != Status.OK for each in own) else None
+        return next((each for each in own if each["aspect"] == aspect), whole)
 
     def judge_score(self, judge: str, aspect: str) -> float | None:
         """A judge's score; None if there is none or it failed."""
@@ -112,14 +114,14 @@ class Benchmark:
             self._disagreements[judge, aspect] = apart
         return self._disagreements[judge, aspect]
 
-    def judgement(self, item: BenchItem) -> Judgement | None:
-        """The answers of the release's judge about it, if they are kept."""
     def score_range(self, judge: str, aspect: str) -> tuple[float, float] | None:
         """Lowest and highest possible score of a judge, as its scores of that aspect tell; None if they do not."""
         records = [record for item in self.items if (record := item.baseline(judge, aspect)) is not None]
         told = {tuple(each.get("score_range") or ()) for each in records if each["score"] is not None}
         return next(iter(told)) if len(told) == 1 and all(map(len, told)) else None
 
+    def judgement(self, item: BenchItem) -> Judgement | None:
+        """The answers of the release's judge about it, if they are kept."""
         kept = self.judgements.get(item.id)
         return kept if kept is not None and kept.prompt == item.prompt else None
 

@@ -29,10 +29,10 @@ class JudgeRow:
 
 
 def judge_table(items: Sequence[BenchItem], judges: Sequence[str], aspect: str) -> list[JudgeRow]:
-    """Every judge that was asked about these items, best Spearman first; failures are counted, never filled in."""
-    rows = [_judge_row(items, judge, aspect) for judge in judges]
-    asked = [row for row in rows if row.n or row.n_failed]
-    return sorted(asked, key=lambda row: -2 if row.spearman.value is None else row.spearman.value, reverse=True)
+    """Every judge that was asked for the aspect, best Spearman first; failures are counted, never filled in."""
+    asked = {each["judge"] for item in items for each in item.baselines if each["aspect"] == aspect}
+    rows = [_judge_row(items, judge, aspect) for judge in judges if judge in asked]
+    return sorted(rows, key=lambda row: -2 if row.spearman.value is None else row.spearman.value, reverse=True)
 
 
 def _judge_row(items: Sequence[BenchItem], judge: str, aspect: str) -> JudgeRow:

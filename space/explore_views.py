@@ -176,7 +176,7 @@ def _judges(item: BenchItem, view: View) -> Markup:
     rows = join(
         row.format(each["judge"], number(each["score"]), "" if each["status"] == Status.OK else each["status"])
         for each in item.baselines
-        if each["aspect"] == view.aspect
+        if each["aspect"] == view.aspect or each is item.baseline(each["judge"], view.aspect)
     )
     return _table("Judges", rows)
 

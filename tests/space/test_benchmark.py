@@ -145,6 +145,24 @@ def test_judges_that_were_not_asked_are_not_listed(benchmark):
     assert "direct" not in judge_view(benchmark.items, benchmark.judges, "concept_preservation")
 
 
+def test_a_judge_that_gave_no_score_at_all_failed_every_aspect_that_it_is_asked_for():
+    """The release records such a failure once, under overall."""
+    scores = {key: float(place) for place, key in enumerate("abcdef", 1)}
+    found = rated("concept_preservation", scores, [1, 2, 3, 4, 3, 2])
+    for item in found.items[3:]:
+        item.baselines[:] = [{"judge": "j", "aspect": "overall", "score": None, "status": "refused"}]
+    for item in found.items:
+        item.baselines.append({"judge": "other", "aspect": "overall", "score": None, "status": "refused"})
+    [row] = judge_table(found.items, found.judges, "concept_preservation")
+    assert (row.judge, row.n, row.n_failed) == ("j", 3, 3)
+    shown = str(item_view(found_without_pictures(found), "e", view(judge="j", aspect="concept_preservation")))
+    assert "refused" in shown
+
+
+def found_without_pictures(found: Benchmark) -> Benchmark:
+    return replace(found, datasets={"test": [{"image": None}] * len(found.items)})
+
+
 @pytest.mark.parametrize(
     ("scores", "ends"), [([1.0, 9.0], (0, 10)), ([0.21, 0.34], (0.2, 0.4)), ([-0.1, 0.3], (-0.1, 0.3)), ([], (0, 10))]
 )
