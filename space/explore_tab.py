@@ -57,7 +57,7 @@ element.addEventListener('click', (event) => {
 
 @dataclass(frozen=True)
 class Look:
-    """All that the tab shows of a view."""
+    """All that the tab shows of a view. The tables leave no item out by disagreement, which they measure."""
 
     scatter: Markup
     agreement: Markup
@@ -116,7 +116,7 @@ def _wire(benchmark: Benchmark, parts: Parts) -> None:
     agreements: Figures[View, Markup] = Figures(lambda view: _agreement(benchmark, view))
 
     def seen(view: View) -> Look:
-        return _look(benchmark, view, agreements.now(view if view.disagreement else replace(view, judge="")))
+        return _look(benchmark, view, agreements.now(replace(view, judge="", disagreement=0.0)))
 
     looks: Figures[View, Look] = Figures(seen)
 
@@ -164,7 +164,7 @@ def _look(benchmark: Benchmark, view: View, agreement: Markup) -> Look:
     return Look(
         scatter_view(items, view, first),
         agreement,
-        leaderboard_view(items, view),
+        leaderboard_view(replace(view, disagreement=0.0).items(benchmark), view),
         choices,
         first,
         item_view(benchmark, first, view),
@@ -213,7 +213,7 @@ def _filters(benchmark: Benchmark, first: str) -> list[Any]:
             *(0, 100, 0),
             step=_STEP,
             label="Disagreement of at least",
-            info="difference of the ranks by judge and by people, in places of 100",
+            info="difference of the ranks by judge and by people, in places of 100; it filters items, not the tables",
             elem_id="disagreement",
             min_width=200,
             scale=2,

@@ -7,6 +7,7 @@ from statistics import fmean
 
 import numpy as np
 import pytest
+from markupsafe import Markup
 from scipy import stats
 
 from benchmark import BenchItem, Benchmark, read_benchmark
@@ -161,6 +162,17 @@ def test_a_judge_that_gave_no_score_at_all_failed_every_aspect_that_it_is_asked_
 
 def found_without_pictures(found: Benchmark) -> Benchmark:
     return replace(found, datasets={"test": [{"image": None}] * len(found.items)})
+
+
+def test_tables_are_not_of_items_that_were_chosen_by_disagreement(benchmark):
+    from explore_tab import _look
+
+    def tables(places: float) -> tuple[str, int]:
+        look = _look(benchmark, view(disagreement=places), Markup(""))
+        return look.ranking, len(look.choices)
+
+    (every, many), (chosen, few) = tables(0.0), tables(20.0)
+    assert every == chosen and 0 < few < many
 
 
 @pytest.mark.parametrize(
