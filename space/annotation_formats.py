@@ -140,16 +140,19 @@ def _add_results(ratings: dict[tuple[Any, ...], Row], annotation: Mapping[str, A
     who = annotation.get("completed_by")
     name = who.get("first_name") or f"annotator_{who.get('id')}" if isinstance(who, Mapping) else f"annotator_{who}"
     for result in _list(annotation, "result", place):
-        kind, value, meta = result.get("type"), result.get("value") or {}, result.get("meta") or {}
+        kind, value, meta = result.get("type"), _part(result, "value", place), _part(result, "meta", place)
         control = str(result.get("from_name"))
-        aspect, question = meta.get("aspect", control.removesuffix(f"_{_WHY}")), meta.get("question_id")
-        key = (meta.get("place", len(ratings)), name, aspect, question)
+        aspect = str(meta.get("aspect", control.removesuffix(f"_{_WHY}")))
+        question = None if meta.get("question_id") is None else str(meta["question_id"])
+        at = meta.get("place")
+        key = (at if isinstance(at, int) else len(ratings), name, aspect, question)
         key = next((known for known in ratings if known[1:] == key[1:] and "place" not in meta), key)
         empty = {"annotator": name, "aspect": aspect, "question_id": question, "score": None, "explanation": None}
         if kind in ("number", "rating"):
             ratings.setdefault(key, empty)["score"] = _score(value.get(kind), place)
-        elif kind == "textarea" and value.get("text"):
-            ratings.setdefault(key, empty)["explanation"] = " ".join(map(str, value["text"]))
+        elif kind == "textarea" and (text := value.get("text")):
+            texts = text if isinstance(text, list) else [text]
+            ratings.setdefault(key, empty)["explanation"] = " ".join(map(str, texts))
 
 
 FORMATS: Mapping[str, tuple[Callable[[Sequence[Row]], str], Callable[[str], list[Row]]]] = {
@@ -198,6 +201,14 @@ def _list(record: Mapping[str, Any], name: str, place: str) -> list[Any]:
     value = record.get(name)
     if not isinstance(value, list) or not all(isinstance(each, Mapping) for each in value):
         raise UserError(f"{place} has no list {name}", "", "Export it again")
+    return value
+
+
+def _part(record: Mapping[str, Any], name: str, place: str) -> Mapping[str, Any]:
+    """What a result has under a name, as Label Studio nests it; nothing where there is none."""
+    value = record.get(name) or {}
+    if not isinstance(value, Mapping):
+        raise UserError(f"{place}: {quoted(value)} is not a {name}", "Label Studio writes an object", "Export it again")
     return value
 
 
@@ -257,13 +268,6 @@ def _put_among(rows: Sequence[Row], folder: Path) -> int:
             "These ratings cannot be used as annotations", bad, "Use scores of 0 to 10, and names of 2 to 32 letters"
         )
     write_atomic(folder / path, text)
-
-
-if __name__ == "__main__":
-    try:
-        print(counted(convert(*map(Path, sys.argv[1:3])), "rating"))
-    except (UserError, OSError, TypeError) as error:
-        raise SystemExit(f"annotation_formats: {error}") from error
     return added
 
 
@@ -303,3 +307,10 @@ def _said(rating: Mapping[str, Any]) -> Row:
     aspect, question = _question_of(rating)
     explanation = rating["explanation"] or None
     return {"aspect": aspect, "question_id": question, "score": rating["score"], "explanation": explanation}
+
+
+if __name__ == "__main__":
+    try:
+        print(counted(convert(*map(Path, sys.argv[1:3])), "rating"))
+    except (UserError, OSError, TypeError) as error:
+        raise SystemExit(f"annotation_formats: {error}") from error
