@@ -46,7 +46,8 @@ def opening(settings: Settings, here: Callable[[], Hardware] = hardware) -> Open
     if not settings.judge_is_the_owners and judge.kind == TINY and (real := _real(more, here)):
         return Opening((real, *(name for name in more if name != real), settings.judge), offer(real).name)
     if settings.judge_is_the_owners or judge.kind != HF:
-        return Opening((settings.judge, *more), offer(settings.judge).name)
+        offered = dict.fromkeys((settings.judge, *more, TINY))  # Compose asks at every movement: none that costs
+        return Opening(tuple(offered), offer(settings.judge).name)
     need = _need(judge)
     found = here()
     if need is None or need.fits(found):  # what cannot be learnt now is seen when it loads, beside everything else

@@ -105,6 +105,7 @@ def test_the_owners_own_choice_is_taken_as_it_is(judge):
     assert (found.judges, found.default, found.notice) == (("tiny", SERVED), "tiny", "")
     name = judge(8.1e9)
     owned = opening(Settings(judge=name, judge_is_the_owners=True), lambda: SPACE)
+    assert opening(Settings(judge=SERVED, judge_is_the_owners=True)).judges == (SERVED, "tiny"), "for Compose"
     assert (owned.default, owned.notice) == (offer(name).name, "")
 
 
