@@ -51,16 +51,20 @@ def number(score: float | None) -> str:
 
 def level(score: float, score_range: tuple[float, float] = SCORE_RANGE) -> str:
     """Class of the colour of a score: bad, mid or good thirds of its range."""
+    return ("bad", "mid", "good")[min(2, int(3 * _share(score, score_range)))]
+
+
+def _share(score: float, score_range: tuple[float, float]) -> float:
+    """How far up its range a score lies, from 0 to 1; one outside lies at its end."""
     low, high = score_range
-    return ("bad", "mid", "good")[min(2, int(3 * (score - low) / (high - low)))]
+    return min(1.0, max(0.0, (score - low) / (high - low)))
 
 
 def bar(score: float | None, score_range: tuple[float, float] = SCORE_RANGE) -> Markup:
     """A bar from the lowest score to this one; an empty, hatched one when there is none."""
     if score is None:
         return Markup('<span class="tj-bar tj-none"></span>')
-    low, high = score_range
-    width = 100 * (score - low) / (high - low)
+    width = 100 * _share(score, score_range)
     return Markup('<span class="tj-bar"><i class="tj-{}" style="width:{:.1f}%"></i></span>').format(
         level(score, score_range), width
     )

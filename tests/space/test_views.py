@@ -19,10 +19,15 @@ from comparison import Contestant, comparison, rank
 from plots import Axis, Estimate, Point, estimate_text, intervals, scatter
 from t2i_judge.inputs.domain import REASON as OUT_OF_DOMAIN
 from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, ScoreInterval, Status, failed
-from views import judgement, notice, picture, to_csv
+from views import bar, judgement, level, notice, picture, to_csv
 
 INFO = JudgeInfo("tiny", "double", "pixels", "0123456789abcdef0123")
 HOSTILE = "<img src=x onerror=alert(1)>\"'><script>alert(2)</script>&${value}{{value}}"
+
+
+def test_a_score_beyond_its_range_lies_at_its_end():
+    assert [level(score) for score in (-1.0, 0.0, 5.0, 10.0, 12.0)] == ["bad", "bad", "mid", "good", "good"]
+    assert "width:0.0%" in bar(-1.0) and "width:100.0%" in bar(12.0)
 
 
 class Tags(HTMLParser):
