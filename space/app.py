@@ -161,10 +161,9 @@ def main() -> int:
     if publisher:
         publisher.start()
     demo = build(desk, benchmark, store, reason, chosen.notice, publisher, settings.runs, settings.selftests)
-    port = os.environ.get("GRADIO_SERVER_PORT") or os.environ.get("PORT")
     _, url, _ = demo.launch(
         server_name=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),  # the Hub sets 0.0.0.0
-        server_port=int(port) if port else None,
+        server_port=settings.port,
         prevent_thread_lock=True,
         **launch_options(),
     )

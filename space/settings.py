@@ -38,6 +38,7 @@ class Settings:
         annotations_repo: dataset repository that they are published in (`ANNOTATIONS_REPO`, needs `HF_TOKEN`).
         token: the Hub token, server side only.
         max_cost: US dollars a day that served judges may cost (`MAX_COST`).
+        port: of its server (`GRADIO_SERVER_PORT` or `PORT`); None: the first that is free.
         version: version of the release.
         selftests: of the release's own judge, then of the judges beside it; none where another judge opens the Space.
     """
@@ -52,6 +53,7 @@ class Settings:
     annotations_repo: str | None = None
     token: str | None = None
     max_cost: float = MAX_COST
+    port: int | None = None
     version: str | None = None
     selftests: Sequence[Mapping[str, Any]] = ()
 
@@ -76,6 +78,7 @@ def read_settings(environment: Mapping[str, str] = os.environ, release: Path = H
         annotations_repo=environment.get("ANNOTATIONS_REPO") or None,
         token=environment.get("HF_TOKEN") or None,
         max_cost=_dollars(environment.get("MAX_COST") or str(MAX_COST)),
+        port=_port(environment.get("GRADIO_SERVER_PORT") or environment.get("PORT")),
         version=staged.get("version"),
         selftests=() if environment.get("JUDGE") else tuple(staged.get("selftests", ())),
     )
@@ -95,6 +98,14 @@ def _dollars(text: str) -> float:
             f"MAX_COST is {quoted(text)}", "It is in US dollars a day", "Set it to a number such as 5, or to 0"
         )
     return dollars
+
+
+def _port(text: str | None) -> int | None:
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536):
+        raise UserError(f"The port is {quoted(text)}", "It is a number from 1 to 65535", "Set PORT to one, or unset it")
+    return int(text)
 
 
 def _annotations(environment: Mapping[str, str]) -> Path:

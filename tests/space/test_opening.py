@@ -10,7 +10,8 @@ import pytest
 from hardware import Hardware, hardware, need_of
 from offers import OWN, offer
 from opening import opening
-from settings import Settings
+from settings import Settings, read_settings
+from t2i_judge.errors import UserError
 from t2i_judge.judges.names import JudgeName
 from tests.embedded import needs_embedded_judge
 from tests.loopback_hub import loopback
@@ -104,8 +105,8 @@ def test_the_owners_own_choice_is_taken_as_it_is(judge):
     found = opening(owner, lambda: pytest.fail("measured"))
     assert (found.judges, found.default, found.notice) == (("tiny", SERVED), "tiny", "")
     name = judge(8.1e9)
-    owned = opening(Settings(judge=name, judge_is_the_owners=True), lambda: SPACE)
     assert opening(Settings(judge=SERVED, judge_is_the_owners=True)).judges == (SERVED, "tiny"), "for Compose"
+    owned = opening(Settings(judge=name, judge_is_the_owners=True), lambda: SPACE)
     assert (owned.default, owned.notice) == (offer(name).name, "")
 
 
@@ -122,6 +123,15 @@ def test_a_real_judge_that_is_offered_beside_the_embedded_one_opens(judge, monke
     assert opened(f"pair+{SERVED}")[1] == "tiny", "it compares two pictures"
     monkeypatch.setenv("OPENAI_API_KEY", "sk-x")
     assert opened("openai:gpt-4o")[1] == "openai:gpt-4o"
+
+
+def test_a_port_that_is_none_is_one_line(tmp_path):
+    nowhere = tmp_path / "release.json"
+    assert [read_settings({"PORT": port}, nowhere).port for port in ("", "7860")] == [None, 7860]
+    assert read_settings({"PORT": "1", "GRADIO_SERVER_PORT": "2"}, nowhere).port == 2
+    for port in ("abc", "0", "65536", "-1", "\u0667", "9" * 5000):
+        with pytest.raises(UserError, match="It is a number from 1 to 65535"):
+            read_settings({"PORT": port}, nowhere)
 
 
 def test_a_hub_that_does_not_answer_keeps_no_space_from_opening(tmp_path):
