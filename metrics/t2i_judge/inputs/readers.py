@@ -165,7 +165,7 @@ def columns_at_once(
             with separated(path, LONGEST, columns or (), remarks) as batches:
                 require(str(path), columns or (), batches.schema.names)
                 table = batches.read_all()
-            require_closed_quotes(path, columns or (), table)
+            require_closed_quotes(path, columns or ())
             if is_ours(table.column_names):
                 table = pa.table({name: list(map(unguarded, table[name].to_pylist())) for name in table.column_names})
             if len(table):

@@ -23,7 +23,7 @@ from ..errors import UserError
 from ..files import encoding_of, open_new, open_text
 from ..wording import counted
 from .headers import LINES, Remarks, header_place, passed_over
-from .quotation import has_line_breaks, require_closed
+from .quotation import require_closed
 from .spreadsheets import is_ours, unguarded
 
 if TYPE_CHECKING:
@@ -58,23 +58,17 @@ def separated_rows(path: Path, wanted: Sequence[str], remarks: Remarks) -> Itera
 
 def _rows_in_blocks(path: Path, block: int, wanted: Sequence[str], remarks: Remarks) -> Iterator[dict[str, Any]]:
     with separated(path, block, wanted, remarks) as batches:
-        ours, looked = is_ours(batches.schema.names), False
+        ours = is_ours(batches.schema.names)
+        require_closed_quotes(path, wanted)
         for batch in batches:
-            looked = looked or require_closed_quotes(path, wanted, batch)
             for first in range(0, len(batch), _BATCH):
                 for row in batch.slice(first, _BATCH).to_pylist():
                     yield {name: unguarded(cell) for name, cell in row.items()} if ours else row
 
 
-def require_closed_quotes(path: Path, wanted: Sequence[str], rows: pa.Table | pa.RecordBatch) -> bool:
-    """Look through the whole file if cells of these rows have line breaks, and return whether they have.
-
-    Raises:
-        UserError: as `quotation.require_closed`.
-    """
-    if has_breaks := has_line_breaks(rows):
-        require_closed(path, _header(path, wanted).separator)
-    return has_breaks
+def require_closed_quotes(path: Path, wanted: Sequence[str]) -> None:
+    """Raise `UserError` as `quotation.require_closed`."""
+    require_closed(path, _header(path, wanted).separator)
 
 
 @contextmanager

@@ -322,3 +322,21 @@ def test_lists_of_one_length_in_parquet_are_lists_of_ratings(tmp_path):
     parquet.write_table(pa.table({"ratings": lists}), tmp_path / "t.parquet")
     found = listed_numbers(read_table(tmp_path / "t.parquet"), "ratings")
     assert found == {"ratings_1": [1.0, 3.0], "ratings_2": [2.0, 4.0]}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv"])
+def test_a_cell_does_not_lose_its_quotation_marks(tmp_path: Path, name: str) -> None:
+    """`"hi" says the cat` was read without them, and ocr: found nothing that was quoted."""
+    path, comma = tmp_path / name, "," if name == "t.csv" else "\t"
+    for cell in ('"hi" says the cat', '"a ""b"" c" d'):
+        path.write_text(f"prompt{comma}image\na cup{comma}0.png\n{cell}{comma}1.png\n")
+        for read in (lambda: list(iter_rows(path)), lambda: read_table(str(path))):
+            with pytest.raises(UserError, match=rf"{name}, line 3: other text stands behind a closing quotation mark"):
+                read()
+    for cell, text in {
+        '"""hi"" says the cat"': '"hi" says the cat',
+        'a 12" cat': 'a 12" cat',
+        '"a cat" ': "a cat ",
+    }.items():
+        path.write_text(f"prompt{comma}image\n{cell}{comma}1.png\n")
+        assert [row["prompt"] for row in iter_rows(path)] == [text]
