@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 import yaml
 
+import model_card
 from dataset_card.card import DatasetCard
 from dataset_card.card import check_metadata as check_dataset
 from model_card.card import ModelCard
 from model_card.card import check_metadata as check_model
-from model_card.rendering import cell, interval, listed, metadata_of, number, python_blocks, sentence
+from model_card.rendering import _environment, cell, interval, listed, metadata_of, number, python_blocks, sentence
 from recipes.distillation.parquet import card_metadata
 from recipes.hub.repositories import repositories
 from recipes.publish.manifest import read_manifest
@@ -263,3 +264,13 @@ def test_the_card_of_real_data_says_where_images_come_from_and_who_rated_them(st
     assert ("No human scores." in bench) == ("No person rated them" in bench) == (people == 0)
     assert {1: "1 annotator, named below", 2: "2 annotators, named below"}.get(people, "No person") in bench
     assert ("from 1 to 5" in bench) == bool(people)
+
+
+@pytest.mark.parametrize("template", ["model_card/model.md.jinja", "dataset_card/distill.md.jinja"])
+def test_what_a_server_calls_its_model_stays_text_on_a_card(template: str) -> None:
+    path = Path(model_card.__file__).parents[1] / template
+    (place,) = re.findall(r"\{\{ record\.teacher\.model [^\n]*?\}\} \(\{\{[^\n]*?\}\}\)", path.read_text())
+    hostile = "x\n# Agreement: 0.99\n<img src=y> ![a](b)"
+    teacher = {"model": hostile, "snapshots": [hostile]}
+    shown = _environment(path.parent).from_string(place).render(record={"teacher": teacher})
+    assert "\n" not in shown and "<img" not in shown and "](" not in shown.replace("\\]", "").replace("\\[", "")
