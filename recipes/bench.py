@@ -23,7 +23,7 @@ from t2i_judge.cli.results import add_json, show
 from t2i_judge.files import write_atomic
 from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser, note
+from t2i_judge.terminal import Parser, note, say
 from t2i_judge.wording import counted
 
 PARTS = ("agreement", "boards", "client", "packing", "serving", "space", "writing", "zero_shot")
@@ -81,7 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             measured = module.bench()
         except RuntimeError as error:  # what the other parts measured is kept
-            print(f"bench {part}: not measured. {error}", file=sys.stderr)
+            say(f"bench {part}: not measured. {error}", file=sys.stderr)
             continue
         lines += measured
         missed = [line["name"] for line in measured if met(line) is False and hasattr(module, "profile")]

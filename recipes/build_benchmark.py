@@ -35,7 +35,7 @@ from t2i_judge.files import write_atomic
 from t2i_judge.inputs.images import ImageError, load_image
 from t2i_judge.records import OVERALL
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 from t2i_judge.wording import counted
 
 TEMPLATE = ROOT / "dataset_card" / "imported.md.jinja"
@@ -200,9 +200,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts = build(rows, arguments.out, arguments.license, left_out)
     for reason, count in left_out.items():
         if count:
-            print(f"Left out: {count} x {reason}", file=sys.stderr)
+            say(f"Left out: {count} x {reason}", file=sys.stderr)
     listed = ", ".join(f"{counted(count, 'row')} in {split}" for split, count in counts.items())
-    print(f"{arguments.source if arguments.check else arguments.out}: {listed}")
+    say(f"{arguments.source if arguments.check else arguments.out}: {listed}")
     return 0
 
 

@@ -30,7 +30,7 @@ from t2i_judge.prompts import STAGED_HASH, TEACHER_HASH
 from t2i_judge.records import Judgement, Usage
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
-from t2i_judge.terminal import Parser, step
+from t2i_judge.terminal import Parser, say, step
 from t2i_judge.wording import counted
 
 _SPARE_BYTES = 50_000_000  # that must be free to begin with
@@ -122,7 +122,7 @@ def _items(
         items = table_items(table, recipe.data, folder)
         left_out = len(table.rows) - len(items)
         if left_out:
-            print(f"{table.path.name}: left out {left_out} of {counted(len(table.rows), 'row')} with a broken image")
+            say(f"{table.path.name}: left out {left_out} of {counted(len(table.rows), 'row')} with a broken image")
         write_items(folder.root, items)
     folder.drawn.write(origin, {"left_out": left_out})
     return read_items(folder.root), None
@@ -156,7 +156,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         recipe = replace(recipe, teacher=replace(recipe.teacher, protocol=arguments.protocol))
     with held(recipe.folder):
         record = BuildFolder(build(recipe, retry_failed=arguments.retry_failed)).built.read()
-    print(f"built {recipe.name}: {_summary(record)}")
+    say(f"built {recipe.name}: {_summary(record)}")
     return 0
 
 

@@ -36,7 +36,7 @@ from t2i_judge.files import write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
 from t2i_judge.served.client import OpenAIBackend
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             record = build(arguments.keywords, arguments.images, arguments.out, backend, counts, ask)
     finally:
         backend.close()
-    print(f"built {arguments.out}: {json.dumps(record, ensure_ascii=False)}")
+    say(f"built {arguments.out}: {json.dumps(record, ensure_ascii=False)}")
     return 1 if record["incomplete"] else 0
 
 

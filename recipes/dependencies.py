@@ -12,7 +12,7 @@ from pathlib import Path
 
 from recipes.safety.dependencies import EXTRAS, audit, bill, needed
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 from t2i_judge.wording import counted
 
 
@@ -29,14 +29,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     packages = needed(extras=[name for name in arguments.extras.split(",") if name])
     if arguments.command == "licenses":
-        print("\n".join(f"{p.name:<28} {p.version:<16} {p.license}" for p in packages))
+        say("\n".join(f"{p.name:<28} {p.version:<16} {p.license}" for p in packages))
         return 0
     if arguments.command == "bill":
-        print(bill(packages), end="")
+        say(bill(packages).rstrip("\n"))
         return 0
     found = audit(packages, arguments.database)
-    print("\n".join(f"{a.package.name} {a.package.version}: {a.id} {a.summary}" for a in found))
-    print(f"{counted(len(packages), 'package')}, {counted(len(found), 'advisory', 'advisories')}")
+    say("\n".join(f"{a.package.name} {a.package.version}: {a.id} {a.summary}" for a in found))
+    say(f"{counted(len(packages), 'package')}, {counted(len(found), 'advisory', 'advisories')}")
     return 1 if found else 0
 
 

@@ -16,7 +16,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
 from t2i_judge.local.weights import CARD, EMBEDDED
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 LARGEST_BYTES = 12_000_000  # base and adapter together: they ride along in the wheel
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = Parser(prog="recipes.embed", description="Put a finished judge into the package.")
     parser.add_argument("--recipe", default="tiny", help="on the embedded base (%(default)s)")
     size = embed(load_recipe(parser.parse_args(argv).recipe))
-    print(f"Embedded {size:,} bytes of weights in {EMBEDDED.name}/")
+    say(f"Embedded {size:,} bytes of weights in {EMBEDDED.name}/")
     return 0
 
 

@@ -17,7 +17,7 @@ from recipes.recipe.config import load_recipe
 from t2i_judge.records import OVERALL
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 
 
 @command("evaluate_judge")
@@ -32,12 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     recipe = load_recipe(arguments.recipe)
     with held(recipe.folder):
         results = evaluate(pinned(recipe, recipe.folder), retry_failed=arguments.retry_failed)
-    print(results_text(results), end="\n\n")
+    say(f"{results_text(results)}\n")
     for row in results["comparisons"]:
         where = f"{row['split']}, {row.get('aspect', OVERALL)}"
-        print(f"{row['a']} - {row['b']}, {where}: {number(row['difference'])} {interval(row['ci'])}")
+        say(f"{row['a']} - {row['b']}, {where}: {number(row['difference'])} {interval(row['ci'])}")
     for name, figure in results["subtasks"].items():
-        print(f"{name}: {number(figure)}")
+        say(f"{name}: {number(figure)}")
     return 0 if all(goal["met"] for goal in results["goals"]) else 1
 
 

@@ -36,7 +36,7 @@ from t2i_judge.local.processors import load_processor
 from t2i_judge.local.weights import CARD as JUDGE_CARD
 from t2i_judge.local.weights import digest
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 
 CONFIG_LEFT_OUT = {"auto_map", "_name_or_path", "quantization_config", "transformers_version"}
 OURS = "base_model.model.model.language_model."
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     if arguments.check_vllm:
         text, complete = report(arguments.check_vllm)
-        print(text)
+        say(text)
         return 0 if complete else 1
     adapter = arguments.adapter
     if not (adapter / "adapter_config.json").is_file() and (adapter / "adapter" / "adapter_config.json").is_file():
@@ -96,8 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         merge(adapter, arguments.output, arguments.base)
     else:
         rename_for_vllm(adapter, arguments.output)
-    print(f"Wrote {arguments.output}")
-    print(report(arguments.output)[0])
+    say(f"Wrote {arguments.output}")
+    say(report(arguments.output)[0])
     return 0
 
 

@@ -30,7 +30,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
 from t2i_judge.inputs.spreadsheets import guarded
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 from t2i_judge.wording import counted
 
 ITEMS, RATINGS, SCORES, EMBEDDING_SCORES = "items.csv", "ratings.jsonl", "gpt.csv", "embeddings.csv"
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     shown = f", for instance {missing[0]}" if missing else ""
     methods = len({row["generator"] for row in rows})
     what = "image" if arguments.samples else "rated item"
-    print(f"{counted(len(rows), what)} of {counted(methods, 'method')}; {len(missing)} missing{shown}")
+    say(f"{counted(len(rows), what)} of {counted(methods, 'method')}; {len(missing)} missing{shown}")
     return 0
 
 

@@ -20,7 +20,7 @@ from t2i_judge.cli.results import add_json, show
 from t2i_judge.files import write_atomic
 from t2i_judge.inputs.decoding import apart
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 from t2i_judge.wording import counted
 
 _ALTERED = 60  # scenes that are altered
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rates = known_rates(BuildFolder(recipe.folder).error_rates)
     if not (train.is_dir() and bench.is_dir()):
         show(arguments, str(rates), {"error_rates": asdict(rates), "overlaps": None})
-        print(f"leakage: {recipe.name} is not staged. Run make release RECIPE={name} first.", file=sys.stderr)
+        say(f"leakage: {recipe.name} is not staged. Run make release RECIPE={name} first.", file=sys.stderr)
         return 2
     with apart():  # what is staged may be strangers' pictures
         overlaps = dataset_overlaps(train, bench)
@@ -74,7 +74,7 @@ def _measure(arguments: argparse.Namespace) -> int:
 
     pictures = photographs(arguments.images)
     if not pictures:
-        print("leakage: There are no photographs to measure on. Name a folder with --images FOLDER.", file=sys.stderr)
+        say("leakage: There are no photographs to measure on. Name a folder with --images FOLDER.", file=sys.stderr)
         return 2
     scenes = [sample[3] for sample in make_scenes(TILES, 0)]
     alarms = false_alarms(tiles(pictures)), false_alarms(scenes)

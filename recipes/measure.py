@@ -32,7 +32,7 @@ from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.local.packing import IGNORED, Group, pack
 from t2i_judge.progress import Progress
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 
 RANKS, BATCHES = (64, 128), (1, 2, 4, 8)
 SIDE, QUESTIONS, SEGMENT = 1344, 8, 50  # pixels of a picture (nine slices), questions about it, tokens of each
@@ -338,7 +338,7 @@ def _full_size() -> int:
     text = (
         f"{hardware()}; random weights: memory, time and disk of a real base, no quality.\n\n{full_size.table(stages)}"
     )
-    print(text)
+    say(text)
     write_between(FULL_SIZE_MARKS, text)
     return 0
 
@@ -366,7 +366,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if on_gpu:
         around_marks(MARKS)  # before hours of measuring, not after
     done = measure(recipe, arguments.device, list(settings()))
-    print(table(done))
+    say(table(done))
     if on_gpu:
         write_guide(recipe, done)
     return 0

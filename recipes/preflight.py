@@ -21,7 +21,7 @@ from recipes.recipe.training_inputs import all_known_inputs
 from recipes.training.jobs import awaited, home
 from t2i_judge.errors import UserError
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 
 
 def progress_of(recipe: Recipe) -> Progress:
@@ -38,7 +38,7 @@ def progress_of(recipe: Recipe) -> Progress:
 def look(recipe: Recipe, progress: Progress, target: Target, allowed: Sequence[str] = ()) -> list[Check]:
     """Make the checks and print them as a table."""
     checks = preflight(recipe, progress, target, allowed)
-    print(table(checks), flush=True)
+    say(table(checks), flush=True)
     return checks
 
 

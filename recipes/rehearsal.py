@@ -36,7 +36,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
 from t2i_judge.local import tried
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser, step
+from t2i_judge.terminal import Parser, say, step
 from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     modes = {"on": (True,), "off": (False,), "both": (True, False)}[arguments.xet]
     hubs = [rehearse(arguments.recipe, arguments.allow, xet, arguments.private, arguments.until) for xet in modes]
     if arguments.keep:
-        print("The Hubs run until Ctrl-C.", flush=True)
+        say("The Hubs run until Ctrl-C.", flush=True)
         with suppress(KeyboardInterrupt):
             threading.Event().wait()
     for hub in hubs:
@@ -88,7 +88,7 @@ def rehearse(recipe_name: str, allow: str, xet: bool, private: bool = False, unt
         release()
     step("[rehearsal] On the Hub:")
     for repository in repositories(recipe):
-        print(f"  {running.endpoint}/{repository.url(NAMESPACE)}", flush=True)
+        say(f"  {running.endpoint}/{repository.url(NAMESPACE)}", flush=True)
     return running
 
 

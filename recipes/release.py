@@ -120,7 +120,7 @@ def release(arguments: argparse.Namespace) -> tuple[str, dict[str, Any], list[Op
     with _step("preflight"):
         paid = _preflight(recipe, arguments, allowed)
     if paid is not None:
-        print(f"{paid}. The dry run ends before the first call.")
+        say(f"{paid}. The dry run ends before the first call.")
         return None
     names = _names(recipe, arguments.namespace)
     recipe = make(recipe, arguments.retry_failed)

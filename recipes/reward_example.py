@@ -22,7 +22,7 @@ from recipes.scenes.world import COLORS, COUNTS, Entity, Group, Prompt, place
 from t2i_judge.errors import UserError
 from t2i_judge.rewards import RewardClient
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 from t2i_judge.wording import counted
 
 ASKED = [Entity("circle", "red", 2), Entity("star", "blue", 1), Entity("square", "green", 3), Entity("cross", "red", 1)]
@@ -87,7 +87,7 @@ def train(client: RewardClient, steps: int, pictures: int, rate: float, seed: in
         if lost == len(scores):
             raise UserError("No image of a step has a reward", "There is nothing to learn from", "See the server's log")
         means.append(float(np.nanmean(scores)))
-        print(f"step {step + 1:3d}  mean reward {means[-1]:5.2f}  pictures {len(scores)}, without a reward {lost}")
+        say(f"step {step + 1:3d}  mean reward {means[-1]:5.2f}  pictures {len(scores)}, without a reward {lost}")
     return means
 
 
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             means = learn(url)
     some = max(1, args.steps // 5)
     before, after = float(np.mean(means[:some])), float(np.mean(means[-some:]))
-    print(f"Mean reward of the first {counted(some, 'step')} {before:.2f}, of the last {some} {after:.2f}")
+    say(f"Mean reward of the first {counted(some, 'step')} {before:.2f}, of the last {some} {after:.2f}")
     return 0 if after > before else 1
 
 

@@ -23,7 +23,7 @@ from recipes.training.jobs import fetch, submit, train_in_job
 from recipes.training.trainings import first_process, train, train_direct, without_direct
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.jobs:
         return submit(recipe, arguments)
     if arguments.dry_run:
-        print(report(recipe))
+        say(report(recipe))
         return 0
     with held(recipe.folder) if first_process() else nullcontext():
         if arguments.push_to:

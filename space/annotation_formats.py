@@ -22,6 +22,7 @@ from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import parse_json, read_text, write_atomic
 from t2i_judge.inputs.numerals import is_gap, parse_number
 from t2i_judge.inputs.spreadsheets import RATINGS_COLUMNS, VOTES_COLUMNS, guarded, is_ours, unguarded
+from t2i_judge.terminal import say
 from t2i_judge.wording import counted
 
 Row = dict[str, Any]
@@ -311,6 +312,6 @@ def _said(rating: Mapping[str, Any]) -> Row:
 
 if __name__ == "__main__":
     try:
-        print(counted(convert(*map(Path, sys.argv[1:3])), "rating"))
+        say(counted(convert(*map(Path, sys.argv[1:3])), "rating"))
     except (UserError, OSError, TypeError) as error:
         raise SystemExit(f"annotation_formats: {error}") from error

@@ -32,7 +32,7 @@ from publishing import HubRepository, Publisher
 from raters import Marks, key_of
 from settings import HERE, JUDGED, Settings, read_settings
 from t2i_judge.errors import UserError
-from t2i_judge.terminal import NORMAL, VERBOSITY, settle
+from t2i_judge.terminal import NORMAL, VERBOSITY, say, settle
 from uploads import OF_A_PHONE, prepare
 
 TITLE = "t2i-judge: how good is this picture for this prompt?"
@@ -151,7 +151,7 @@ def main() -> int:
         desk = JudgeDesk(chosen.judges, load_judge, chosen.default, chosen.progress, settings.max_cost)
         store, publisher = open_store(settings)
     except UserError as error:
-        print(f"t2i-judge Space: {error}", file=sys.stderr)
+        say(f"t2i-judge Space: {error}", file=sys.stderr)
         return 2
     benchmark, reason = open_benchmark(settings)  # before libraries are imported beside it, in the judge's thread
     desk.start(chosen.default, _FIRST_SECONDS)
@@ -168,7 +168,7 @@ def main() -> int:
         **launch_options(),
     )
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that what is to be done at exit is done
-    print(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
+    say(f"t2i-judge Space: {url.rstrip('/')}", flush=True)
     try:
         demo.block_thread()
     finally:

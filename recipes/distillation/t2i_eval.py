@@ -32,6 +32,7 @@ from t2i_judge.files import read_json
 from t2i_judge.inputs.places import is_below
 from t2i_judge.records import OVERALL, Answer, JudgeInfo, Judgement, Question, Status
 from t2i_judge.scoring import aspect_scores
+from t2i_judge.terminal import say
 
 GPT_4O = JudgeInfo("teacher", "published labels", "gpt-4o")
 # Aspect -> names of its questions and of its evaluated answers in the file.
@@ -82,7 +83,7 @@ def read_labels(build: BuildFolder, data: T2IEvalData) -> tuple[list[Item], dict
     for judgement in judgements.values():
         left_out.update(f"answers: {a.reason}" for a in judgement.answers if a.status is not Status.OK)
     for reason, count in left_out.most_common():
-        print(f"{path.name}: left out {count} x {reason}", file=sys.stderr)
+        say(f"{path.name}: left out {count} x {reason}", file=sys.stderr)
     return items, judgements
 
 

@@ -19,7 +19,7 @@ from recipes.recipe.sections import Teacher
 from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
 from t2i_judge.records import Judgement, Question, Status, Usage, count_statuses, failed
-from t2i_judge.terminal import note
+from t2i_judge.terminal import note, say
 from t2i_judge.wording import counted
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def _ask_in_batches(teacher: OpenAIJudge, items: Sequence[Item], build: BuildFol
             [build.root / item.reference_image if item.reference_image else None for item in items],
         )
 
-    BatchQueue(teacher.backend, build.batches, tell=print).complete(work)
+    BatchQueue(teacher.backend, build.batches, tell=say).complete(work)
 
 
 def _decompose(

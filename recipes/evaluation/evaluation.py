@@ -51,6 +51,7 @@ from t2i_judge.judges.names import HF, JudgeName
 from t2i_judge.local.weights import find_weights
 from t2i_judge.prompts import DIRECT_STUDENT_HASH
 from t2i_judge.records import OVERALL, PERSONALISED_ASPECTS, Judgement, Status, Usage
+from t2i_judge.terminal import say
 
 TEACHER = "teacher"
 _WORTH_A_PROCESS = 200  # images; a second process takes seconds to start
@@ -76,7 +77,7 @@ def evaluate(
     items = held_out(recipe, every)
     require_unchanged(build.root, items)
     if (people := write_people(recipe, build, every)) is not None:
-        print(people)
+        say(people)
     take_brought(recipe, build)
     judges = own_judges(recipe, build)
     inputs = inputs_of(recipe, build, judges)

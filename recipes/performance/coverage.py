@@ -25,7 +25,7 @@ from t2i_judge import meta_evaluate
 from t2i_judge.files import read_json, write_atomic
 from t2i_judge.layout import plain_table, terminal_width
 from t2i_judge.running import command
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 from t2i_judge.wording import counted
 
 from . import boards
@@ -232,9 +232,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             outside += not LOW <= found.covered <= HIGH
             figures = [f"{found.truth:.3f}", f"{found.covered:.1%}", f"{found.width:.3f}", str(found.studies)]
             cells.append([found.name, found.figure, *figures])
-            print("  ".join(cells[-1]), file=sys.stderr, flush=True)
-    print(plain_table(cells, terminal_width()))
-    print(f"Less than {LOW:.0%} or more than {HIGH:.0%}: {outside} of {counted(len(cells) - 1, 'interval')}")
+            say("  ".join(cells[-1]), file=sys.stderr, flush=True)
+    say(plain_table(cells, terminal_width()))
+    say(f"Less than {LOW:.0%} or more than {HIGH:.0%}: {outside} of {counted(len(cells) - 1, 'interval')}")
     return 1 if outside + (0 if args.only and args.only not in BOARDS else _boards()) else 0
 
 
@@ -245,8 +245,8 @@ def _boards() -> int:
         for proof in kept(name, boards.Proof, prove):
             broken += not proof.holds
             cells.append([proof.name, f"{proof.value:.1%}", f"{proof.low:.1%} to {proof.high:.1%}", str(proof.n)])
-            print("  ".join(cells[-1]), file=sys.stderr, flush=True)
-    print(plain_table(cells, terminal_width()))
+            say("  ".join(cells[-1]), file=sys.stderr, flush=True)
+    say(plain_table(cells, terminal_width()))
     return broken
 
 

@@ -24,6 +24,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import open_new, write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
+from t2i_judge.terminal import say
 
 COMPARED = (DECOMPOSED, DIRECT)
 _COLORS = {DECOMPOSED: "#0f766e", DIRECT: "#b45309"}
@@ -133,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = Plan(steps, (4, 8), (1,)) if arguments.quick else Plan(steps)
     with held(study.out):
         if not arguments.quick or arguments.cost:
-            print(cost(study, plan), flush=True)
+            say(cost(study, plan), flush=True)
         if arguments.cost:
             return 0
         with kept(study, "efficiency", arguments.write):
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             plot(result["rows"], study.out / "efficiency.png")
             write_atomic(study.out / "efficiency.md", table(result["rows"], result["differences"]))
             Marker(study.out / "efficiency.json").write(study.inputs, {**result, "quick": arguments.quick})
-    print((study.out / "efficiency.md").read_text(encoding="utf-8"))
+    say((study.out / "efficiency.md").read_text(encoding="utf-8"))
     return 0
 
 

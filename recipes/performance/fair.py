@@ -35,7 +35,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.files import write_atomic
 from t2i_judge.running import command
 from t2i_judge.runs.locks import held
-from t2i_judge.terminal import Parser
+from t2i_judge.terminal import Parser, say
 
 STEPS, CPU = "same steps", "same CPU time"
 T = TypeVar("T")
@@ -197,12 +197,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     plan = quick(steps) if arguments.quick else Plan(steps)
     with held(study.out):
         if not arguments.quick or arguments.cost:
-            print(cost(study, plan), flush=True)
+            say(cost(study, plan), flush=True)
         if arguments.cost:
             return 0
         with kept(study, "fair", arguments.write):
             write(study, fair(study, plan), arguments.quick)
-    print((study.out / "fair.md").read_text(encoding="utf-8"))
+    say((study.out / "fair.md").read_text(encoding="utf-8"))
     return 0
 
 

@@ -26,6 +26,7 @@ from recipes.loopback.judge_server import serving
 from recipes.performance.client import _pictures
 from recipes.scenes.render import make_scenes
 from t2i_judge.judges.loading import load_judge
+from t2i_judge.terminal import say
 
 CPU_GOAL, SHARE_GOAL, MEMORY_GOAL = 20.0, 0.9, 1.1  # milliseconds a request, share of the judge's own speed, ratio
 AT_ONCE, REQUESTS, LONG = 200, 1_000, 10_000
@@ -162,4 +163,4 @@ def _line(name: str, value: float, unit: str, goal: float, n: int) -> Line:
 
 if __name__ == "__main__":
     for line in bench():
-        print(line)
+        say(line)

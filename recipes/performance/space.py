@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from recipes.scenes.render import make_scenes
+from t2i_judge.terminal import say
 
 APP = Path(__file__).parents[2] / "space" / "app.py"
 USERS, CALLS = 20, 3
@@ -130,4 +131,4 @@ def _line(name: str, value: float, unit: str, goal: float, n: int) -> Line:
 
 if __name__ == "__main__":
     for line in bench():
-        print(line)
+        say(line)

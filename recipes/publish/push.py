@@ -21,6 +21,7 @@ from recipes.publish.push_plan import Plan, plan
 from recipes.publish.standing import going_out, is_later, left_alone, standing
 from recipes.recipe.config import Recipe
 from recipes.recipe.markers import file_table
+from t2i_judge import terminal
 from t2i_judge.errors import UserError
 
 
@@ -44,7 +45,7 @@ class Push:
     token: str | None = field(repr=False)
     private: bool = False
     create_pr: bool = False
-    say: Callable[[str], None] = print
+    say: Callable[[str], None] = terminal.say
     sleep: Callable[[float], None] = time.sleep
     skipped: list[Repository] = field(default_factory=list)
     without_tags: bool = False

@@ -10,6 +10,8 @@ from recipes.hub.repositories import Repository, recorded_repositories
 from recipes.publish.manifest import MANIFEST, read_manifest, same_release
 from recipes.publish.standing import going_out, left_alone, released
 from recipes.recipe.markers import sha256
+from t2i_judge.errors import printable
+from t2i_judge.terminal import say
 from t2i_judge.wording import counted
 
 
@@ -75,14 +77,14 @@ def print_plan(stage: Path, namespace: str | None, parts: tuple[str, ...], token
     names, release = recorded_repositories(record), record["release"]
     chosen, owner = going_out(hub, names, release, parts)
     if hub and owner and {"metric", "space"} & set(parts):
-        print(left_alone(hub, names, release, owner))
+        say(left_alone(hub, names, release, owner))
     for repository in chosen:
         changes = plan(hub, repository, repository.folder(stage))
         total += changes.size
         state = "new" if changes.head is None else f"at {changes.head[:8]}"
-        print(f"{repository.url(namespace)} ({state}): {counted(len(changes.unchanged), 'file')} unchanged")
+        say(f"{repository.url(namespace)} ({state}): {counted(len(changes.unchanged), 'file')} unchanged")
         for mark, paths in (("+", changes.added), ("~", changes.changed), ("-", changes.deleted)):
             for name in paths:
                 path = repository.folder(stage) / name
-                print(f"  {mark} {name}" + (f"  {path.stat().st_size:,} bytes" if path.is_file() else ""))
-    print(f"A push would send {total:,} bytes.")
+                say(f"  {mark} {printable(name)}" + (f"  {path.stat().st_size:,} bytes" if path.is_file() else ""))
+    say(f"A push would send {total:,} bytes.")

@@ -26,6 +26,7 @@ from recipes.recipe.config import ROOT, Recipe, load_recipe
 from t2i_judge.errors import UserError
 from t2i_judge.files import append_jsonl, read_jsonl, write_atomic
 from t2i_judge.progress import Progress
+from t2i_judge.terminal import say
 from t2i_judge.wording import counted
 
 FOLDER = ROOT / "build" / "full-size"
@@ -190,7 +191,7 @@ def measure_full_size(folder: Path = FOLDER) -> list[Stage]:
     log = folder / "full_size.jsonl"
     done = [row["stage"] for row in read_jsonl(log)] if log.is_file() else []
     free = shutil.disk_usage(folder).free + sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
-    print(f"This writes about {DISK_BYTES / 1e9:.0f} GB into {folder} and takes hours on a CPU.", flush=True)
+    say(f"This writes about {DISK_BYTES / 1e9:.0f} GB into {folder} and takes hours on a CPU.", flush=True)
     if free < DISK_BYTES:
         raise UserError(
             f"{free / 1e9:.0f} GB of disk are free",
@@ -200,7 +201,7 @@ def measure_full_size(folder: Path = FOLDER) -> list[Stage]:
     for stage in STAGES:
         if stage in done:
             continue
-        print(f"[{stage}]", flush=True)
+        say(f"[{stage}]", flush=True)
         command = [sys.executable, "-m", "recipes.training.full_size", stage, str(folder)]
         if subprocess.run(command, cwd=ROOT, check=False).returncode:
             raise UserError(f"The stage {stage} failed", "", "See its message above; run the command again to continue")

@@ -25,6 +25,7 @@ from recipes.recipe.markers import Marker, file_table
 from recipes.training.job_package import MANIFEST
 from t2i_judge.errors import UserError, quoted
 from t2i_judge.files import write_atomic
+from t2i_judge.terminal import say
 
 STARTED, RESULTS, CHECKPOINT = "STARTED.json", "results", "last-checkpoint"
 DONE = f"{RESULTS}/DONE.json"
@@ -185,7 +186,7 @@ def bring_home(hub: Hub, repository: Repository, build: BuildFolder, job: Mappin
             continue
         marker = logs[part]
         if (before := marker.read()) and not marker.done(job["inputs"][part]):
-            print(
+            say(
                 f"{folder.relative_to(build.root)} was trained on other data "
                 f"(steps: {before.get('steps')}) and is replaced"
             )

@@ -31,6 +31,7 @@ from recipes.training.job_results import DIRECT, JUDGE, STARTED, JobResults, bri
 from recipes.training.trainings import train
 from t2i_judge.errors import UserError, nearest, quoted
 from t2i_judge.files import write_atomic
+from t2i_judge.terminal import say
 
 IMAGE = "ghcr.io/astral-sh/uv:python3.12-bookworm"  # HF Jobs' own default for Python
 MOUNT = "/package"
@@ -138,7 +139,7 @@ def submit(recipe: Recipe, arguments: argparse.Namespace) -> int:
     """
     job = resolve_job(recipe, arguments)
     if arguments.dry_run:
-        print(json.dumps(job.describe(), indent=2))
+        say(json.dumps(job.describe(), indent=2))
         return 0
     hub = hub_of(job.namespace)
     hub.account()
@@ -161,11 +162,11 @@ def submit(recipe: Recipe, arguments: argparse.Namespace) -> int:
     fetch = f"python -m recipes.train --recipe {arguments.config or arguments.recipe} --jobs-fetch"
     if finished(hub, job.results, manifest):
         write_atomic(path, json.dumps(record | {"id": None, "url": None}, indent=1) + "\n")
-        print(f"This training is already finished. Download it with: {fetch}")
+        say(f"This training is already finished. Download it with: {fetch}")
         return 0
     started, words = _start(hub, job, manifest, commit)
     write_atomic(path, json.dumps(record | {"id": started.id, "url": started.url}, indent=1) + "\n")
-    print(f"Job {started.id} on {job.flavor}{words}: {started.url}\nWhen it is done, run: {fetch}")
+    say(f"Job {started.id} on {job.flavor}{words}: {started.url}\nWhen it is done, run: {fetch}")
     return 0
 
 
@@ -213,14 +214,14 @@ def _upload(hub: Hub, repository: Repository, folder: Path, manifest: str) -> st
     there = hub.info(repository)
     old = hub.read(repository, MANIFEST, there.sha) if there is not None else None
     if there is not None and old is not None and hashlib.sha256(old).hexdigest() == manifest:
-        print(f"{repository.url(hub.namespace)}: up to date")
+        say(f"{repository.url(hub.namespace)}: up to date")
         return str(there.sha)
     before = json.loads(old)["files"] if old is not None else ()
     sent = hub.call(
         name, "send", hub.api.upload_folder, repo_id=name, repo_type=repository.kind, folder_path=folder,
         delete_patterns=[glob.escape(path) for path in before] or None, commit_message=f"Package {manifest[:16]}",
     )  # fmt: skip
-    print(f"{repository.url(hub.namespace)}: sent, {len(list(folder.rglob('*')))} files and folders")
+    say(f"{repository.url(hub.namespace)}: sent, {len(list(folder.rglob('*')))} files and folders")
     return str(sent.oid)
 
 
@@ -276,7 +277,7 @@ def fetch(recipe: Recipe) -> None:
         )
     if home(build, inputs):
         write_atomic(build.job, json.dumps({**job, "home": True}, indent=1) + "\n")
-        print(f"{recipe.name}: already trained, nothing to download")
+        say(f"{recipe.name}: already trained, nothing to download")
         return
     sent = job["inputs"]
     if sent.keys() != inputs.keys() or any(sent[part] not in known for part, known in inputs.items()):
@@ -288,7 +289,7 @@ def fetch(recipe: Recipe) -> None:
     hub = hub_of(job["namespace"])
     if bring_home(hub, Repository("job", "model", job["results"]), build, job):
         write_atomic(build.job, json.dumps({**job, "home": True}, indent=1) + "\n")
-        print(f"{recipe.name}: adapter, logs and baseline are downloaded, and every hash is as the job wrote it")
+        say(f"{recipe.name}: adapter, logs and baseline are downloaded, and every hash is as the job wrote it")
         return
     raise _unfinished(hub, job)
 

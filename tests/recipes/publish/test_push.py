@@ -17,7 +17,7 @@ from recipes.hub.client import Hub, git_sha1
 from recipes.hub.repositories import PARTS, Repository, repositories
 from recipes.loopback.hub.repo import Repo
 from recipes.loopback.hub.server import TIMEOUT_SECONDS, Fault, Running
-from recipes.publish import gate
+from recipes.publish import gate, push_plan
 from recipes.publish.manifest import write_manifest
 from recipes.publish.push import Push
 from recipes.publish.push_plan import plan, print_plan
@@ -402,6 +402,15 @@ def test_a_dry_run_says_what_would_be_sent_and_sends_nothing(staged, running, ca
 def test_a_dry_run_without_a_namespace_asks_nobody(staged, capsys) -> None:
     print_plan(staged.stage, None, ("model",), None)
     assert "NAMESPACE/t2i-judge-synthetic (new): 0 files unchanged" in capsys.readouterr().out
+
+
+def test_a_name_on_the_hub_does_not_steer_the_terminal(staged, monkeypatch, capsys) -> None:
+    strange = "old\x1b]0;owned\x07\x1b[2J\n+ new.txt"
+    monkeypatch.setattr(push_plan, "plan", lambda hub, place, folder: push_plan.Plan(place, None, deleted=(strange,)))
+    print_plan(staged.stage, None, ("model",), None)
+    printed = capsys.readouterr().out
+    assert "  - old\\x1b]0;owned" in printed
+    assert all(line.isprintable() for line in printed.splitlines()) and "\n+ new" not in printed
 
 
 def test_git_sha1_is_gits(tmp_path: Path) -> None:
