@@ -54,7 +54,8 @@ class OwnJudge:
     def settings(self) -> str:
         """Whatever decides about its judgements besides what it is shown; no model is loaded to know it."""
         options = (self.recipe.mode, self.recipe.base, judge_settings(self.recipe))
-        return repr((self.name, *options, self.revision, self.template_hash))
+        quotes = ("quoted_summaries",) if self.recipe.quoted_summaries else ()
+        return repr((self.name, *options, self.revision, self.template_hash, *quotes))
 
     def open(self, mode: str | None = None) -> Judge:
         """Load it; `mode` None is the recipe's, for the base too: like is compared with like."""

@@ -40,7 +40,7 @@ from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
 _ANSWERS = {YES, NO, "one", "four", "plain"}  # that a judge of a domain learns, and its prompts do not have
-_QUOTED = 2  # explanations that make a summary
+_QUOTED = 2  # explanations of faults that make a summary
 _Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked about it
 _Words = dict[str, str | Failure]  # question's text -> what the student answers, or why it does not
 
@@ -251,7 +251,7 @@ class OneForwardJudge(LevelJudge):
 
 
 def _quoted(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, str | None]:
-    """Of each aspect with questions and of the whole: the explanations of what was scored lowest, that first."""
+    """Of each aspect with questions and of the whole: the explanations of the worst faults, else of the lowest score."""
     told = [
         (answer.score, question.aspect, answer.explanation)
         for question, answer in zip(questions, answers, strict=True)
@@ -260,8 +260,10 @@ def _quoted(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[st
     told.sort(key=lambda one: one[0])
     quoted: dict[str, str | None] = {}
     for aspect in (*asked_aspects(questions), OVERALL):
-        said = dict.fromkeys(explanation for _, of, explanation in told if aspect in (of, OVERALL))
-        quoted[aspect] = " ".join(list(said)[:_QUOTED]) or None
+        about = [(score, explanation) for score, of, explanation in told if aspect in (of, OVERALL)]
+        faults = dict.fromkeys(explanation for score, explanation in about if score < _MATCHES_FROM)
+        lowest = [explanation for _, explanation in about[:1]]
+        quoted[aspect] = " ".join(list(faults)[:_QUOTED] or lowest) or None
     return quoted
 
 

@@ -321,8 +321,9 @@ def test_quoted_summaries_are_the_explanations_of_what_was_scored_lowest(toy, mo
     worst = sorted(told.answers, key=lambda answer: answer.score)
     of = {question.id: question.aspect for question in QUESTIONS}
     for aspect in ("appearance", "intrinsic", "relationship", "overall"):
-        said = [answer.explanation for answer in worst if aspect in (of[answer.question_id], "overall")]
-        assert told.summary_texts[aspect] == (" ".join(list(dict.fromkeys(said))[:2]) or None)
+        about = [answer for answer in worst if aspect in (of[answer.question_id], "overall")]
+        faults = dict.fromkeys(answer.explanation for answer in about if answer.score < 5)
+        assert told.summary_texts[aspect] == " ".join(list(faults)[:2] or [about[0].explanation])
     assert told.rationale == told.summary_texts["overall"]
     assert told.summary_scores == {}, "nobody wrote one down"
 
