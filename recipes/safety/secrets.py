@@ -87,6 +87,12 @@ _FORMS = (
         r"AQ\.Ab8[\w-]{40,60}|sk\.eyJ[\w-]{10,200}\.[\w-]{20,40}|ATBB(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{24,40})"
         r"(?![A-Za-z0-9])",
     ),
+    _rule(  # of Tavily, E2B, Firecrawl, Render, Fireworks, ComfyUI, ElevenLabs, Mailgun
+        "a service's key", "tvly- e2b_ fc- rnd_ fw_ comfyui- sk_ key-",
+        r"(?<![\w-])(?:tvly-(?:dev-|prod-)?(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{28,40}|e2b_[0-9a-f]{40}|"
+        r"(?:fc|key)-[0-9a-f]{32}|rnd_(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{28,40}|fw_(?=[A-Za-z]{0,40}\d)[A-Za-z0-9]{22,28}|"
+        r"comfyui-[0-9a-f]{64}|sk_[0-9a-f]{48})(?![\w-])",
+    ),
     _rule(
         "a key that begins with sk-", "sk-",
         rf"(?<![A-Za-z0-9])sk-(?!{_SNAKE})(?=[A-Za-z_-]{{0,200}}+\d)[A-Za-z0-9_]{{20,}}",
@@ -119,6 +125,10 @@ _FORMS = (
         rf"(?i)(?:(?:{PASSWORD})['\"\]]{{0,2}}\s{{0,3}}[:=]\s{{0,3}}(\d{{6,}})(?![\w.])|"
         r"(?m:^|(?<=[{,._]))\s{0,3}['\"]?pin(?:[_ -]?code)?['\"\]]{0,2}\s{0,3}[:=]\s{0,3}"
         r"['\"]?\d{4,8}(?=['\"]|\s{0,3}(?:[\n,;}\]]|\Z)))",
+    ),
+    _rule(  # small and capital letters, as no other word of a shell's line has them
+        "a password in a variable", "pass",
+        r"(?<![a-z])[A-Z\d_]{0,60}PASS(?:WORD|WD|PHRASE)?=['\"]?((?=[a-z]*[A-Z])(?=[A-Z]*[a-z])[A-Za-z]{6,64})(?![\w(.\[])",
     ),
     _rule(
         "a password's hash", "$1$ $5$ $6$ $7$ $y$ $apr1$ $2a$ $2b$ $2x$ $2y$ $argon2 $scrypt $pbkdf2",

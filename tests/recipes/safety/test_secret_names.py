@@ -213,6 +213,16 @@ PLAIN = {
     "Oracle": "jdbc:oracle:thin:me/hunter22@db.x.org:1521:XE",
     "Alibaba": spread("LTAI", "5tQnKpXy7ZaBcDeFgHiJkLm"),
     "Tencent": spread("AKID", "z8krbsJ5yKBZQpn74WFkmLPx3aBcDeFg"),
+    "Tavily": spread("tvly", "-dev-", "aB3dE6gH" * 4),
+    "E2B": spread("e2b", "_", "0123456789abcdef" * 2, "01234567"),
+    "Firecrawl": spread("fc", "-", "0123456789abcdef" * 2),
+    "Render": spread("rnd", "_", "aB3dE6gH" * 4),
+    "Fireworks": spread("fw", "_", "aB3dE6gH" * 3),
+    "ComfyUI": spread("comfyui", "-", "0123456789abcdef" * 4),
+    "ElevenLabs": spread("sk", "_", "0123456789abcdef" * 3),
+    "Mailgun": spread("key", "-", "0123456789abcdef" * 2),
+    "a variable": spread("RSYNC_PASS", "WORD=lOxOPbbNc"),
+    "a variable with a word": spread("export ADMIN_PASS", "WORD=Hunterpass"),
     "Google's HMAC": spread("GOOG", "1EABCDEFGHIJKLMNOPQRSTUVWXYZ234567"),
 }  # fmt: skip
 
