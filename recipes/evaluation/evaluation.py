@@ -77,7 +77,7 @@ def evaluate(
     items = held_out(recipe, every)
     require_unchanged(build.root, items)
     if (people := write_people(recipe, build, every)) is not None:
-        say(people)
+        say(str(people))
     take_brought(recipe, build)
     judges = own_judges(recipe, build)
     inputs = inputs_of(recipe, build, judges)

@@ -163,4 +163,4 @@ def _line(name: str, value: float, unit: str, goal: float, n: int) -> Line:
 
 if __name__ == "__main__":
     for line in bench():
-        say(line)
+        say(str(line))

@@ -251,7 +251,7 @@ class OneForwardJudge(LevelJudge):
 
 
 def _quoted(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, str | None]:
-    """Of each aspect with questions and of the whole: the explanations of the worst faults, else of the lowest score."""
+    """Of each aspect with questions and of the whole: the explanations of the worst faults, else of the lowest."""
     told = [
         (answer.score, question.aspect, answer.explanation)
         for question, answer in zip(questions, answers, strict=True)
