@@ -40,6 +40,7 @@ from t2i_judge.wording import counted
 VALIDATION, HELD_OUT = "validation", "held_out"
 TRIALS = "trials.jsonl"
 PROBE = 40  # steps of the shorter of two trainings that tell what a step takes
+_PROBES = 0  # the seed of trainings that are only timed
 Setting = tuple[float, int]  # learning rate, rows per step
 _SHARE = 10  # one training prompt in so many is kept from every side, to choose learning rate and batch by
 
@@ -149,12 +150,17 @@ class Study:
 
     def seconds_a_step(self, side: str, setting: Setting, steps: int = PROBE) -> float:
         """CPU seconds of an optimizer step: the difference of two trainings, of so many steps and twice as many."""
-        short, long = (self.train(probe)["cpu_seconds"] for probe in self.probes(side, setting, steps))
+        short, long = (self._timed(probe) for probe in self.probes(side, setting, steps))
         return max(long - short, 0.1) / steps  # they are told to a tenth of a second
 
+    def _timed(self, probe: Trial) -> float:
+        """CPU seconds on this machine: what is brought was timed on another."""
+        return float(Marker(self._adapter(probe).with_name("trained.json")).read()["cpu_seconds"])
+
     def probes(self, side: str, setting: Setting, steps: int = PROBE) -> tuple[Trial, Trial]:
-        """The short trainings behind `seconds_a_step`."""
-        return Trial(side, self.images, steps, *setting, 0), Trial(side, self.images, 2 * steps, *setting, 0)
+        """The short trainings behind `seconds_a_step`, which are neither kept nor brought."""
+        short, long = (Trial(side, self.images, times * steps, *setting, _PROBES) for times in (1, 2))
+        return short, long
 
     def seconds_an_image(self, trial: Trial, items: Sequence[Item]) -> float:
         """What judging takes once the judge is there, by a few images, asked for the second time."""
@@ -208,10 +214,11 @@ class Study:
         """Overall scores of items by what a training learnt; None for what failed. Judged once."""
         marker = Marker(self._folder(trial) / f"{part}.json")
         inputs = self._inputs(trial.name, part, *(item.id for item in items))
-        brought = self._brought_of(trial).get(part, {})
-        if brought.get("inputs") == inputs:
+        brought = self._brought.get(self._inputs(trial.name), {}).get(part, {})
+        judged_here = self._is_learnt(trial) and marker.done(inputs)
+        if not judged_here and brought.get("inputs") == inputs:  # also of one made here since: a choice stays made
             return dict(zip((item.id for item in items), brought["scores"], strict=True))
-        if not (self._is_learnt(trial) and marker.done(inputs)):
+        if not judged_here:
             judge = open_learnt(trial.side, self._recipe(trial), self._adapter(trial))
             marker.write(inputs, {"scores": scored(judge, self.build.root, items)})
         kept: dict[str, float | None] = marker.read()["scores"]
@@ -222,7 +229,7 @@ class Study:
         """What the recipe brings of trainings, by the digest of what they depend on."""
         path = learning_beside(self.recipe) / TRIALS
         lines = read_jsonl(path) if path.is_file() else ()
-        return {line["trained"]["inputs"]: line for line in lines}
+        return {line["trained"]["inputs"]: line for line in lines if line["trained"].get("seed") != _PROBES}
 
     def keep(self, name: str) -> None:
         """Write the trainings that were done on these data beside the recipe, and then the study `name` if it is done.
@@ -232,9 +239,10 @@ class Study:
         brought = dict(self._brought)
         for folder in sorted(self.out.glob("trials/*")):
             trained = Marker(folder / "trained.json").read()
-            if trained.get("inputs") == self._inputs(folder.name):
+            if trained.get("inputs") == self._inputs(folder.name) and trained.get("seed") != _PROBES:
                 parts = {part: Marker(folder / f"{part}.json").read() for part in (VALIDATION, HELD_OUT)}
-                brought[trained["inputs"]] = {"trained": trained} | {p: _rounded(s) for p, s in parts.items() if s}
+                new = {"trained": trained} | {part: _rounded(scores) for part, scores in parts.items() if scores}
+                brought[trained["inputs"]] = brought.get(trained["inputs"], {}) | new
         folder = learning_beside(self.recipe)
         folder.mkdir(exist_ok=True)
         write_atomic(folder / TRIALS, "".join(json.dumps(line) + "\n" for line in brought.values()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -166,6 +166,10 @@ def test_trainings_are_kept_beside_the_recipe_also_of_a_run_that_ends_early(buil
     judged = fingerprint({}, learning.inputs_of_trainings(recipe, study.build), trial.name, "held_out", *scores)
     Marker(folder / "held_out.json").write(judged, {"scores": scores})
     Marker(_made(study.out / "trials" / "old") / "trained.json").write("other data", {"cpu_seconds": 1})
+    probes = study.probes(DIRECT, (5e-4, 1), 1)
+    for probe in probes:
+        inputs_of_it = fingerprint({}, learning.inputs_of_trainings(recipe, study.build), probe.name)
+        Marker(_made(study.out / "trials" / probe.name) / "trained.json").write(inputs_of_it, asdict(probe))
     with pytest.raises(KeyboardInterrupt), fair.kept(study, "fair", wanted=True):
         raise KeyboardInterrupt
     elsewhere = Study(recipe, BuildFolder(build), tmp_path / "elsewhere")
@@ -182,9 +186,15 @@ def test_trainings_are_kept_beside_the_recipe_also_of_a_run_that_ends_early(buil
         for part, items in (("held_out", elsewhere.items[:-1]), ("validation", elsewhere.validation)):
             with pytest.raises(AssertionError, match="it learns"):
                 elsewhere.scores(trial, part, items)
+        with pytest.raises(AssertionError, match="it learns"):  # what a step takes is a matter of this machine
+            elsewhere.seconds_a_step(DIRECT, (5e-4, 1), 1)
+    Marker(_made(elsewhere.out / "trials" / trial.name) / "trained.json").write(inputs, {"cpu_seconds": 9.0})
+    assert elsewhere.train(trial)["cpu_seconds"] == 9.0
+    assert elsewhere.scores(trial, "held_out", elsewhere.items) == found, "a choice made by them stays made"
     assert len((tmp_path / recipe.name / "learning" / "trials.jsonl").read_text().splitlines()) == 1
     elsewhere.keep("fair")
-    assert elsewhere._brought == Study(recipe, BuildFolder(build), tmp_path)._brought, "what is known stays"
+    [kept] = Study(recipe, BuildFolder(build), tmp_path)._brought.values()
+    assert kept["trained"]["cpu_seconds"] == 9.0 and kept["held_out"] == elsewhere._brought[inputs]["held_out"]
 
 
 def _made(folder: Path) -> Path:
