@@ -35,7 +35,7 @@ def is_fresh(hub: Hub, repository: Repository, revision: str) -> bool:
 
 def _is_starter(page: bytes) -> bool:
     """Whether a page greets as that of a new Space does, and has no word that it does not have."""
-    text = re.sub(r"<[^>]*>", " ", page.decode(errors="replace"))
+    text = re.sub(r"<[^<>]*+>", " ", page.decode(errors="replace"))
     return _GREETING in text and set(re.findall(r"\w+", text)) <= _STARTER_WORDS
 
 
