@@ -96,7 +96,7 @@ def offer(name: str) -> Offer:
             "tiny · embedded, runs here",
             "local",
             "It judges rendered scenes of flat shapes: kind, number, colour, size, texture, place and flaws.",
-            "It cannot judge photographs or paintings: it declines them instead of guessing.",
+            "It declines photographs instead of guessing, and misreads three in ten prompts that name three shapes.",
             judge,
         )
     if judge.served:

@@ -257,7 +257,7 @@ def _why(answer: Answer | None) -> Markup:
 
 def _rule(answer: Answer | None, counted: float | None) -> Markup:
     """Say so where the dependency rule changed what the judge gave."""
-    if answer is None or answer.score is None or counted == answer.score:
+    if answer is None or answer.score is None or number(counted) == number(answer.score):
         return Markup("")
     text = f"Counts as {number(counted)}, not {number(answer.score)}: the thing in question is not there."
     return Markup('<p class="tj-why">{}</p>').format(text)

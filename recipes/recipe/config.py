@@ -95,7 +95,7 @@ class Recipe:
     `mode`: how the distilled judge scores unless told otherwise (`t2i_judge.judges.local`).
     `personalised`: images are judged beside a reference image, on concept preservation and prompt following.
     `answers_first`: the student explains and sums up the answers that it gave, which it is told; else beside them.
-    `quoted_summaries`: its summaries are its explanations of what it scored lowest; it writes no others.
+    `quoted_summaries`: its summaries are its explanations of what it found wrong; it writes no others.
     `judge`: what results call the distilled judge; None: as the recipe.
     `asked`: no key of the YAML, but what the recipe was loaded by: a name, or the path of a file.
     """

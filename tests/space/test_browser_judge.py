@@ -36,7 +36,7 @@ def upload(page, place: str, *paths: Path) -> None:
 @needs_embedded_judge
 def test_a_visitor_judges_a_picture_and_takes_the_judgement_home(visit, picture, shoot):
     page = visit()
-    assert "declines them instead of guessing" in page.inner_text("#banner")
+    assert "declines photographs instead of guessing" in page.inner_text("#banner")
     upload(page, "#picture", picture)
     page.wait_for_selector("#picture img")
     page.fill("#prompt textarea, #prompt input", PROMPT)

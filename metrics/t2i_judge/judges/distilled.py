@@ -7,7 +7,7 @@ probability that the student gives exactly this answer (as VQAScore does, arXiv 
 other questions as "expected" does. If the expected answer is "as in the reference", the student is first asked about
 the reference, which takes the image's place. Words about the image are written only on request: beside the answers, or
 by a student that has learnt so (`answers_first`) in a second pass, which is told the answers. Summaries are written as
-well, or quote the student's explanations of what it scored lowest (`quoted_summaries`).
+well, or quote the student's explanations of what it found wrong (`quoted_summaries`).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from .local import PROMPTS_AN_IMAGE, Failure, LevelJudge, Loaded, chunks, level_
 _MATCHES_FROM = 5.0  # an image agrees with the prompt where its score is in the upper half
 _DECOMPOSITION_TOKENS = 1024
 _ANSWERS = {YES, NO, "one", "four", "plain"}  # that a judge of a domain learns, and its prompts do not have
-_QUOTED = 2  # explanations of faults that make a summary
+_QUOTED = 2  # explanations of faults that make an aspect's summary
 _Key = tuple[str, tuple[str, ...]]  # digest of a reference, and what is asked about it
 _Words = dict[str, str | Failure]  # question's text -> what the student answers, or why it does not
 
@@ -50,7 +50,7 @@ class OneForwardJudge(LevelJudge):
 
     `personalised`: it asks about a subject and its reference, so every item needs a reference image.
     `answers_first`: it explains and sums up its answers, which it is told.
-    `quoted_summaries`: its summaries are its own explanations of what it scored lowest, and have no score of their own.
+    `quoted_summaries`: its summaries are its own explanations of faults, and have no score of their own.
     `unread`: prompt -> why it cannot be decomposed, or None; for judges that know their domain.
     """
 
@@ -251,20 +251,27 @@ class OneForwardJudge(LevelJudge):
 
 
 def _quoted(questions: Sequence[Question], answers: Sequence[Answer]) -> dict[str, str | None]:
-    """Of each aspect with questions and of the whole: the explanations of the worst faults, else of the lowest."""
+    """Of each aspect with questions its explanations of the worst faults, and of the whole that of each aspect's worst.
+
+    Where nothing is at fault, the explanation of the highest score.
+    """
     told = [
         (answer.score, question.aspect, answer.explanation)
         for question, answer in zip(questions, answers, strict=True)
         if answer.explanation and answer.score is not None
     ]
     told.sort(key=lambda one: one[0])
-    quoted: dict[str, str | None] = {}
-    for aspect in (*asked_aspects(questions), OVERALL):
-        about = [(score, explanation) for score, of, explanation in told if aspect in (of, OVERALL)]
-        faults = dict.fromkeys(explanation for score, explanation in about if score < _MATCHES_FROM)
-        lowest = [explanation for _, explanation in about[:1]]
-        quoted[aspect] = " ".join(list(faults)[:_QUOTED] or lowest) or None
-    return quoted
+    faults: dict[str, dict[str, None]] = {aspect: {} for aspect in asked_aspects(questions)}
+    worst = dict[str, str]()
+    for score, aspect, explanation in told:
+        if score < _MATCHES_FROM:
+            faults[aspect][explanation] = None
+            worst.setdefault(aspect, explanation)
+    quoted = {aspect: [*said][:_QUOTED] for aspect, said in faults.items()} | {OVERALL: [*worst.values()]}
+    for aspect, said in quoted.items():
+        if not said:
+            said += [explanation for _, of, explanation in told if aspect in (of, OVERALL)][-1:]
+    return {aspect: " ".join(said) or None for aspect, said in quoted.items()}
 
 
 def _lonely(item: Loaded) -> Loaded:

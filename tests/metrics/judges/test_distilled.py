@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -17,7 +18,7 @@ from recipes.scenes.render import make_scenes
 from t2i_judge.errors import UserError
 from t2i_judge.inputs import domain
 from t2i_judge.judges.direct import DirectLocalJudge
-from t2i_judge.judges.distilled import OneForwardJudge
+from t2i_judge.judges.distilled import OneForwardJudge, _quoted
 from t2i_judge.judges.loading import load_judge
 from t2i_judge.judges.local import level_score, probabilities
 from t2i_judge.judges.names import JudgeName
@@ -30,7 +31,7 @@ from t2i_judge.prompts import (
     student_hash,
     student_prompt,
 )
-from t2i_judge.records import JudgeInfo, Judgement, Question, Status
+from t2i_judge.records import Answer, JudgeInfo, Judgement, Question, Status
 from t2i_judge.runs.lines import fault
 from t2i_judge.runs.standing import Standing
 from tests.families import FAMILIES, family, picture
@@ -318,14 +319,34 @@ def test_quoted_summaries_are_the_explanations_of_what_was_scored_lowest(toy, mo
     assert plain.summary_texts == {} and plain.rationale is None
     [told] = judge.score([image], ["a cat"], questions=[QUESTIONS], explain=True)
     assert tasks == {"score", "answer", "explain"}
-    worst = sorted(told.answers, key=lambda answer: answer.score)
     of = {question.id: question.aspect for question in QUESTIONS}
-    for aspect in ("appearance", "intrinsic", "relationship", "overall"):
-        about = [answer for answer in worst if aspect in (of[answer.question_id], "overall")]
-        faults = dict.fromkeys(answer.explanation for answer in about if answer.score < 5)
-        assert told.summary_texts[aspect] == " ".join(list(faults)[:2] or [about[0].explanation])
+    worst: dict[str, list[str]] = {"overall": []}
+    ordered = sorted(told.answers, key=lambda answer: answer.score)
+    for aspect in ("appearance", "intrinsic", "relationship"):
+        about = [answer for answer in ordered if of[answer.question_id] == aspect]
+        worst[aspect] = [*dict.fromkeys(answer.explanation for answer in about if answer.score < 5)]
+        assert told.summary_texts[aspect] == " ".join(worst[aspect][:2] or [about[-1].explanation])
+    firsts = {said[0] for said in worst.values() if said}
+    assert firsts == {text for text in firsts if text in told.rationale}
+    if not firsts:
+        assert told.rationale == ordered[-1].explanation
     assert told.rationale == told.summary_texts["overall"]
     assert told.summary_scores == {}, "nobody wrote one down"
+
+
+def test_quoted_summaries_name_each_aspects_worst_fault():
+    scores = {"q1": 9.0, "q2": 3.0, "q3": 0.5, "q4": 4.0}
+    answers = [Answer(q.id, score=scores[q.id], explanation=f"{q.id}.") for q in QUESTIONS]
+    of = {question.id: question.aspect for question in QUESTIONS}
+    assert of == {"q1": "intrinsic", "q2": "appearance", "q3": "intrinsic", "q4": "relationship"}
+    assert _quoted(QUESTIONS, answers) == {
+        "appearance": "q2.",
+        "intrinsic": "q3.",
+        "relationship": "q4.",
+        "overall": "q3. q2. q4.",
+    }
+    fine = [replace(answer, score=6.0 + number) for number, answer in enumerate(answers)]
+    assert _quoted(QUESTIONS, fine)["overall"] == "q4." and _quoted(QUESTIONS, fine)["intrinsic"] == "q3."
 
 
 def test_words_that_cannot_be_written_after_the_answers_fail_their_own_item(toy, monkeypatch):
