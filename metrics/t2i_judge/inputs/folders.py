@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, quoted
-from ..files import decoded, open_plain, parse_json
+from ..files import decoded, open_plain, parse_json, whole_number
 from ..wording import counted
 from .cells import is_file
 from .numerals import is_blank
 from .places import as_text, is_below, is_text
-from .png_prompts import prompt_in
+from .png_prompts import prompt_in, prompt_of
 
 Row = dict[str, Any]
 Reader = Callable[[Path], Iterator[Row]]
@@ -39,6 +39,7 @@ PROMPT_COLUMNS = ("prompt", "caption", "text", "description", "positive_prompt",
 PNG = "png"  # where prompts are from, on request
 BESIDE = (".txt", ".caption")
 _TEXT = 65_536  # bytes of a prompt's file
+_RECORD = re.compile(r'\{\s*(?:"[^"]*"\s*:|\})')  # where JSON is meant, be it broken; not "{red|blue} cat"
 _TABLES = {".parquet", ".arrow"}
 _GENEVAL = "metadata.jsonl", "samples"
 _SEED = re.compile(r"(?<![ _+-])([ _+-]++(?:seed[ _-]?|s)?)(\d{1,10})[ _]*+$", re.IGNORECASE)
@@ -254,8 +255,29 @@ def _told_beside(file: Path, root: Path) -> Row:
     """Prompt (and seed) from the text file beside an image, else from its name."""
     places = (place for ending in BESIDE for place in (file.with_suffix(ending), Path(f"{file}{ending}")))
     if (sidecar := next((place for place in places if place.is_file()), None)) is not None:
-        return {"prompt": " ".join(_text(sidecar, root).split()) or None}
+        return _told_in(_text(sidecar, root).strip(), str(sidecar))
     return _told_by_name(file)
+
+
+def _told_in(text: str, where: str) -> Row:
+    """Prompt (and seed) in the text file of an image: a prompt, AUTOMATIC1111's text, or an object of JSON."""
+    record = None
+    if text.startswith(("{", "[")):
+        try:
+            record = parse_json(text, where, "Write the prompt alone", whole_number, once=True)
+        except UserError:  # brackets are weights and choices, too
+            if _RECORD.match(text):
+                raise
+    if record is None:
+        return {"prompt": prompt_of(text)}
+    rows = [record] if isinstance(record, dict) else []
+    names = [{name.strip().lower(): name for name in row} for row in rows]
+    told = names[0].get(_column(rows, names, PROMPT_COLUMNS) or "") if rows else None
+    if told is None or not isinstance(record[told], str):
+        reason = f"It is JSON, and no object with a text as its {PROMPT_COLUMNS[0]}"
+        raise UserError(f"{where} holds no prompt", reason, "Write the prompt alone")
+    seed = record.get(names[0].get("seed", ""))
+    return {"prompt": record[told], **({"seed": seed} if isinstance(seed, int | str) and not is_blank(seed) else {})}
 
 
 def _told_by_name(file: Path) -> Row:

@@ -18,7 +18,7 @@ from .cells import LIMITS, ImageError, read_cell
 from .images import open_image
 
 _PARAMETERS, _GRAPH = "parameters", "prompt"  # keywords of a PNG's text
-_END = re.compile(r"^(?:Negative prompt:|Steps: \d)", re.MULTILINE)
+_END = re.compile(r"^(?:Negative prompt:|Steps: \d+\s*(?:,|$))", re.MULTILINE)
 _SAMPLED = ("positive", "conditioning", "cond", "guider")
 _LEADS = re.compile(  # inputs of a node that are a prompt, or lead to one
     rf"(?:text|string)(?:_[a-z])?|prompt|value|populated_text|wildcard_text|clip_l|t5xxl|conditioning_.*|{'|'.join(_SAMPLED)}"
@@ -34,6 +34,11 @@ def prompt_in(path: Path) -> str | None:
     return _read_once(path, now.st_ino, now.st_size, now.st_mtime_ns)
 
 
+def prompt_of(parameters: str) -> str | None:
+    """The prompt of AUTOMATIC1111's text, in one line: what stands before the settings. None if that is nothing."""
+    return " ".join(_END.split(parameters, maxsplit=1)[0].split()) or None
+
+
 @lru_cache(maxsize=100_000)  # the rows of a folder are counted, checked and judged, each time from the start
 def _read_once(path: Path, *_state: int) -> str | None:
     try:
@@ -42,7 +47,7 @@ def _read_once(path: Path, *_state: int) -> str | None:
     except ImageError:
         return None
     if isinstance(parameters := texts.get(_PARAMETERS), str):
-        return " ".join(_END.split(parameters, maxsplit=1)[0].split()) or None
+        return prompt_of(parameters)
     graph = texts.get(_GRAPH)
     return _from_graph(graph) if isinstance(graph, str) else None
 

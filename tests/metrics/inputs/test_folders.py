@@ -78,6 +78,51 @@ def test_a_text_beside_the_image_goes_before_its_name(tmp_path: Path) -> None:
     assert prompts(tmp_path) == {"a red cat": "a blue cat, sitting"}
 
 
+SETTINGS = "Steps: 20, Sampler: Euler a, Seed: 4"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"two red circles,\nbeside a square\nNegative prompt: blurry\n{SETTINGS}", "two red circles, beside a square"),
+        (f"two red circles\r\n{SETTINGS}\r\n", "two red circles"),
+        (f"\nNegative prompt: blurry\n{SETTINGS}", None),
+        ('{"prompt": "two red\\ncircles", "negative_prompt": "blurry", "steps": 20}', "two red\ncircles"),
+        ('\n{"Caption": "two circles", "prompt": " "}', "two circles"),
+        ("Steps: 3 of wood,\nSteps: 4 of stone", "Steps: 3 of wood, Steps: 4 of stone"),
+        ("{red|blue} circles", "{red|blue} circles"),
+        ('{"STOP"|"GO"} on a sign', '{"STOP"|"GO"} on a sign'),
+        ("[red] circles [[and]] a square", "[red] circles [[and]] a square"),
+        ('"STOP" on a sign', '"STOP" on a sign'),
+        ("", None),
+    ],
+)
+def test_a_text_beside_the_image_is_its_prompt_without_what_tools_add(tmp_path: Path, text: str, told: str) -> None:
+    picture(tmp_path / "a cat_9.png").with_suffix(".txt").write_bytes(text.encode())
+    picture(tmp_path / "b.png").with_suffix(".caption").write_text("b")
+    rows = {row["id"]: row for row in iter_rows(tmp_path)}
+    assert rows["a cat_9"]["prompt"] == told and "seed" not in rows["a cat_9"]
+
+
+@pytest.mark.parametrize("seed", [4, "4", 0])
+def test_json_beside_an_image_tells_its_seed(tmp_path: Path, seed: int | str) -> None:
+    picture(tmp_path / "1.png").with_suffix(".txt").write_text(json.dumps({"prompt": "a cat", "seed": seed}))
+    assert [row["seed"] for row in iter_rows(tmp_path)] == [seed]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"seed": 4}', '{"prompt": ["a", "b"]}', '{"prompt": ""}', '["a cat", "a dog"]', "{}", "[]",
+        '{"prompt": "a cat"', '{"prompt": "a cat"}\n{"prompt": "a dog"}', '{"prompt": "a cat", "prompt": "a dog"}',
+    ],
+)  # fmt: skip
+def test_json_beside_an_image_without_one_prompt_is_one_line(tmp_path: Path, text: str) -> None:
+    picture(tmp_path / "a cat.png").with_suffix(".txt").write_text(text)
+    with pytest.raises(UserError, match=r"a cat\.txt (holds no prompt|is not JSON)"):
+        prompts(tmp_path)
+
+
 @pytest.mark.parametrize("name", ["metadata.csv", "metadata.jsonl", "metadata.parquet"])
 def test_a_metadata_file_goes_before_all_and_brings_its_columns(tmp_path: Path, name: str) -> None:
     import pandas
