@@ -42,6 +42,11 @@ _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(:[^:]+){0,2}")
 _CELLS, _FREE, _IN_A_BYTE = 100_000_000, 2_000_000, 20
 
 
+def most_cells(size: int) -> int:
+    """How many cells a file of so many bytes may say that it has, without writing each."""
+    return min(_CELLS, max(_FREE, _IN_A_BYTE * size))
+
+
 class UnknownColumn(UserError):
     """The table lacks a column that is asked for."""
 
@@ -156,7 +161,7 @@ def columns_at_once(
             require(str(path), columns or (), parquet.read_schema(path).names)
             about = parquet.read_metadata(path)
             cells, size = about.num_rows * len(columns or about.schema.names), path.stat().st_size
-            if cells > min(_CELLS, max(_FREE, _IN_A_BYTE * size)):
+            if cells > most_cells(size):
                 rows = counted(about.num_rows, "row", form=",")
                 reason = f"In {size:,} bytes it says {rows}: more than are held in memory at once"
                 raise UserError(f"Cannot read {path}", reason, "Split the table into parts")

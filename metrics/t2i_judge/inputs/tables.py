@@ -22,7 +22,7 @@ from ..errors import UserError
 from ..files import sha256
 from .headers import Remarks
 from .numerals import GAPS, Numerals, is_blank
-from .readers import UnknownColumn, columns_at_once, iter_rows, require, unknown_column
+from .readers import UnknownColumn, columns_at_once, iter_rows, most_cells, require, unknown_column
 from .workbooks import book_and_sheet
 
 if TYPE_CHECKING:
@@ -174,20 +174,29 @@ def _turned(source: str | Path, columns: Sequence[str]) -> UserError | None:
 def _columns_of_rows(
     source: str | Path, columns: Sequence[str] | None, remarks: Remarks
 ) -> tuple[int, str, dict[str, list[Any]]]:
-    """Number of rows, their digest, and columns, where every row has names of its own: what one lacks is a gap."""
+    """Number of rows, their digest, and columns, where every row has names of its own: what one lacks is a gap.
+
+    Gaps that no row writes grow with the square of a table: they are counted before they are filled in.
+    """
     names: dict[str, None] = {}
     kept: dict[str, list[Any]] = {name: [] for name in columns or ()}
-    count, digest, is_file = 0, hashlib.sha256(), book_and_sheet(source)[0].is_file()
+    file, _ = book_and_sheet(source)
+    is_file = file.is_file()
+    count, written, digest, size = 0, 0, hashlib.sha256(), file.stat().st_size if is_file else 0
     for row in iter_rows(source, columns, remarks=remarks):
-        for name in row.keys() - names.keys():
-            names[name] = None
-            if columns is None:
-                kept[name] = [None] * count
+        if not is_file:
+            digest.update(line := json.dumps(row, sort_keys=True, default=str).encode())
+            size += len(line)
+        new = [name for name in row if name not in names]
+        names.update(dict.fromkeys(new))
+        count, written = count + 1, written + len(row)
+        if columns is None:
+            if count * len(names) - written > most_cells(size):
+                reason = f"By row {count:,} it has {len(names):,} columns, most of them blank in most rows"
+                raise UserError(f"Cannot read {source}", reason, "Give all rows the same columns")
+            kept.update((name, [None] * (count - 1)) for name in new)
         for name, cells in kept.items():
             cells.append(row.get(name))
-        count += 1
-        if not is_file:
-            digest.update(json.dumps(row, sort_keys=True, default=str).encode())
     if count:
         require(str(source), columns or (), names)
     return count, digest.hexdigest(), kept

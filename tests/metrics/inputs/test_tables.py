@@ -223,6 +223,31 @@ def test_more_cells_than_are_held_at_once_are_refused(tmp_path, monkeypatch):
         read_table(tmp_path / "t.parquet")
 
 
+def own_columns(rows):
+    return "".join(f'{{"c{row}": 1}}\n' for row in range(rows))
+
+
+def test_gaps_that_no_row_writes_are_counted_before_they_are_filled_in(tmp_path):
+    """A hundred kilobytes of rows, each with a column of its own, took gigabytes."""
+    few = read_table(write(tmp_path / "few.jsonl", own_columns(1000)))
+    assert few.rows == 1000 and few.column("c7")[6:9] == [None, 1, None]
+    assert list(few.columns) == [f"c{row}" for row in range(1000)]
+    late = write(tmp_path / "late.jsonl", "{}\n" * 3000 + json.dumps({f"c{n}": n for n in range(1000)}))
+    for many in (write(tmp_path / "many.jsonl", own_columns(2000)), late):
+        with pytest.raises(UserError, match=r"By row [\d,]+ it has 1,\d+ columns"):
+            read_table(many)
+        assert read_table(many, ["c7"]).column("c7").count(None) == read_table(many, ["c7"]).rows - 1
+
+
+def test_a_table_that_writes_all_its_cells_is_read_whatever_their_number(tmp_path, monkeypatch):
+    rows = "".join(json.dumps({"a": row, "b": row}) + "\n" for row in range(20))
+    monkeypatch.setattr(readers, "_CELLS", 11)
+    assert read_table(write(tmp_path / "t.jsonl", rows)).column("b") == list(range(20))
+    assert read_table(write(tmp_path / "t.jsonl", '{"a": 1}\n' * 11 + '{"a": 1, "b": 2}')).column("b")[11] == 2
+    with pytest.raises(UserError, match="By row 13 it has 2 columns"):
+        read_table(write(tmp_path / "t.jsonl", '{"a": 1}\n' * 12 + '{"a": 1, "b": 2}'))
+
+
 def test_a_text_that_no_row_may_hold_is_refused_before_it_is_copied(tmp_path, monkeypatch):
     """A few kilobytes of parquet say hundreds of megabytes, by what they say of themselves or not."""
     monkeypatch.setattr(parquets, "_LONGEST", 1000)
