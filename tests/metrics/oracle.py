@@ -71,11 +71,12 @@ def judgement(picture: str) -> dict[str, Any]:
         {
             "question_id": question.id,
             "answer": "as asked",
-            "matches": known(picture, question.id, "matches") % 4 > 0,
+            "matches": score >= 8 or known(picture, question.id, "matches") % 4 > 0,
             "explanation": "it is there",
-            "score": known(picture, question.id),
+            "score": score,
         }
         for question in QUESTIONS
+        for score in [known(picture, question.id)]
     ]
     summaries = {aspect: {"explanation": "fine", "score": known(picture, aspect)} for aspect in (*ASPECTS, OVERALL)}
     return {"answers": answers, "summaries": summaries}

@@ -25,6 +25,7 @@ _NUMBER = re.compile(
     r"\s*[.!,;]?",
     re.IGNORECASE,
 )
+_RIGHT = 8.0  # a score from here on says "right and good" (`prompts.TEACHER_JUDGE`)
 _LONGEST_NUMBER = 500  # characters, its label and marks included
 
 
@@ -118,7 +119,10 @@ def _answer(question: Question, entries: Sequence[Mapping[str, Any]]) -> Answer:
             return Answer(question.id, status=Status.UNPARSABLE, reason=reason, **kept)
         matches = None
     try:
-        return Answer(question.id, matches=matches, score=check_score(entries[0].get("score")), **kept)
+        score = check_score(entries[0].get("score"))
+        if question.expected is not None and matches is False and score >= _RIGHT:
+            raise ReplyError(Status.UNPARSABLE, f"matches is false, and the score is {score:g}: one of them is wrong")
+        return Answer(question.id, matches=matches, score=score, **kept)
     except ReplyError as error:
         return Answer(question.id, matches=matches, status=error.status, reason=error.reason, **kept)
 

@@ -1,8 +1,9 @@
 """The one JSON object that a reply says, whole and of the schema that was asked for; or none.
 
 A reply's verdict is one whole object, or text that ends in its only object. Text before it may hold no brace: where it
-does, nobody can say which of two objects is meant, or whether the last one is part of a broken one. So text around a
-verdict may make a reply unparsable, and never another verdict. Time and memory are linear in the reply's length.
+does, nobody can say which of two objects is meant, or whether the last one is part of a broken one. It may neither
+quote the object nor rate otherwise (`lead_ins`). So text around a verdict may make a reply unparsable, and never
+another verdict. Time and memory are linear in the reply's length.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..records import Status
+from .lead_ins import quotes, ratings
 from .refusals import refuses
 from .thinking import bare, spoken
 from .words import clean, shorten
@@ -65,7 +67,12 @@ def _at_the_end(text: str) -> tuple[dict[str, Any], str | None]:
             raise ValueError("it holds none")
         if "}" in text[:start] or _INSIDE.search(text[max(0, start - 50) : start]):
             raise ValueError("it is part of a broken one")
-        return _load(text[start:])
+        record, repair = _load(text[start:])
+        if quotes(text[:start]):
+            raise ValueError("the words before it quote it")
+        if (rated := ratings(text[:start])) and rated - set(_numbers(record)):
+            raise ValueError("the words before it rate otherwise")
+        return record, repair
     except ValueError as error:
         if refuses(text):
             raise ReplyError(Status.REFUSED, f"refused: {shorten(text, 200)}") from error
@@ -176,6 +183,17 @@ def plain_number(value: object) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         return None
     return value
+
+
+def _numbers(value: object) -> Iterator[float]:
+    """All numbers of a JSON value, those in texts that are one plain number too."""
+    todo = [value]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, dict | list):
+            todo.extend(item.values() if isinstance(item, dict) else item)
+        elif (number := plain_number(item)) is not None:
+            yield float(number)
 
 
 def as_json(value: object) -> str:

@@ -150,6 +150,7 @@ def test_answers_come_in_the_order_of_the_questions():
     [
         ([], Status.UNPARSABLE, "not answered"),
         ([given_answer(), given_answer(score=1)], Status.UNPARSABLE, "more than once"),
+        ([given_answer(matches=False, answer="no", score=10)], Status.UNPARSABLE, "one of them is wrong"),
         ([given_answer(score=11)], Status.OUT_OF_RANGE, "11"),
         ([given_answer(score=None)], Status.UNPARSABLE, "null"),
         ([given_answer(score="very good")], Status.UNPARSABLE, "very good"),
