@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import UserError, quoted
-from ..logins import shown_address
+from ..logins import hidden, shown_address
 from ..served.address import OPENAI as OPENAI_SERVER
 from ..served.address import Address
 
@@ -28,8 +28,15 @@ TINY, HF, OPENAI, CLIP, DINO, OCR, FAKE = KINDS = ("tiny", "hf", "openai", "clip
 _ALONE = (TINY, FAKE)  # kinds that name no model
 _REVISED = (HF, CLIP, DINO)  # kinds whose WHERE is a Hub revision
 _ASKED = (TINY, HF, OPENAI)  # kinds that a protocol can ask
-_BARE_ADDRESS = re.compile(  # after a model: HOST:PORT, HOST/PATH, a login, or http: without its slashes
-    r"(?<=[^@])@(?:[^@/\s]*:\d{1,5}(?:[/?#]|$)|(?:localhost|[\w-]+(?:\.[\w-]+)+)[/?#]|[^@/\s:]*:[^@]*@|(?i:https?):)"
+_OWN = re.compile(r"@[ch]f/")  # models of Cloudflare's
+_NO_MODEL = re.compile(  # what a server's address leaves in a model's name where it is blank, cut short or misspelt
+    r"\s|//|@(?:@|$)"  # a space, a scheme, nothing behind `@`
+    r"|(?:^|@)(?:localhost|\d+(?:\.\d+){3})(?![\w.-])"  # HOST
+    r"|@[\w-]+(?:\.[\w-]+)*\.[a-z]{2,}(?![\w.-])|@\["
+    r"|@[^@/\s]*:\d{1,5}(?:[?#]|$)"  # HOST:PORT
+    r"|@(?!(?<![^/]@)[ch]f/)[^@]*[/\\]"  # HOST/PATH; but Cloudflare's models are @cf/... and @hf/...
+    r"|@[^@/\s:]*:[^@]*@|@https?:",  # a login, a scheme without its slashes
+    re.IGNORECASE,
 )
 _USE = "Use tiny, hf:OWNER/NAME, hf:FOLDER, openai:MODEL[@BASE_URL], clip:CHECKPOINT, dino:CHECKPOINT or ocr:rapidocr"
 
@@ -62,7 +69,8 @@ class JudgeName:
 
         A folder that exists wins; but a revision, which follows the last `@`, means the Hub, and with the name of a
         folder it is refused. A server's address starts at the last `@http`, so that its model may hold an `@`
-        (`openai:@cf/meta/llama@http://...`); what looks like an address without `http://` is no model's name.
+        (`openai:@cf/meta/llama@http://...`). Without one, what an address may have left in a model's name is refused:
+        as a model it would go to OpenAI's own server.
         """
         protocol, plus, rest = text.partition("+")
         if not plus or protocol not in PROTOCOLS:
@@ -93,12 +101,12 @@ class JudgeName:
         where: dict[str, str] = {}
         if kind == OPENAI and (served := re.fullmatch(r"(.+)@((?i:https?)://.*)", model, re.DOTALL)):
             model, where["base_url"] = served.groups()
-        elif kind == OPENAI and (bare := _BARE_ADDRESS.search(model)):
-            raise UserError(
-                f"{quoted(f'{kind}:{model[: bare.start()]}')} has an address without http://",
-                "As the name of a model it would go to OpenAI's own server, with your key",
-                f"Write {kind}:MODEL@http://HOST:PORT/v1",
-            )
+            if hidden(model) != model:  # it would be sent and written
+                raise UserError(
+                    f"There is no judge {quoted(shown_address(text))}", "Its model holds a login or a key", _USE
+                )
+        elif kind == OPENAI and _NO_MODEL.search(model):
+            raise _without_address(model)
         elif kind in _REVISED and "@" in model and not Path(model).is_dir():
             model, _, revision = model.rpartition("@")
             if revision and Path(model).is_dir():
@@ -132,7 +140,7 @@ class JudgeName:
     def label(self) -> str:
         """What judgements call the judge: its alias, or its name without a server's address."""
         address = f"@{self.base_url}" if self.base_url else ""
-        return self.alias or self.text.removesuffix(address)
+        return self.alias or hidden(self.text.removesuffix(address))
 
     def called(self, alias: str) -> JudgeName:
         """The same judge under another name in its judgements."""
@@ -150,6 +158,23 @@ def told_apart(labels: Iterable[str]) -> list[str]:
         seen[label] += 1
         named.append(label if seen[label] == 1 else f"{label} (server {seen[label]})")
     return named
+
+
+def _without_address(model: str) -> UserError:
+    """What is wrong with a served model's name in which an address left something. It shows nothing of a login."""
+    own = "@" if _OWN.match(model) else ""
+    shown = own + re.split(r"[@:\s]|//", model.removeprefix(own))[0]
+    if not shown:
+        fact = "does not name a model"
+    elif re.search(r"\s", model):
+        fact = "has white space in it"
+    else:
+        fact = "has a blank address" if model.endswith("@") else "has an address without http://"
+    return UserError(
+        f"{quoted(f'{OPENAI}:{shown}')} {fact}",
+        "As the name of a model it would go to OpenAI's own server, with your key",
+        f"Write {OPENAI}:MODEL@http://HOST:PORT/v1",
+    )
 
 
 def _in_a_home(kind: str, model: str) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from t2i_judge.errors import UserError
@@ -99,7 +101,62 @@ def test_an_address_without_its_scheme_is_no_part_of_a_model(address):
 
 
 @pytest.mark.parametrize(
-    "model", ["@cf/meta/llama", "workers-ai/@cf/meta/llama", "m@2024", "m@v1.5", "m@None", "ft:m:org::id", "m:7b@q4"]
+    ("model", "fact"),
+    [
+        ("qwen@", "'openai:qwen' has a blank address"),
+        ("@cf/meta/llama@", "'openai:@cf/meta/llama' has a blank address"),
+        ("@", "does not name a model"),
+        ("@http://gpubox:8000/v1", "does not name a model"),
+        ("@gpubox/v1", "does not name a model"),
+        ("qwen@gpubox/v1", "'openai:qwen' has an address without http://"),
+        ("@cf/meta/llama@gpubox/v1", "'openai:@cf/meta/llama' has an address without http://"),
+        ("org/qwen@//host/v1", "'openai:org/qwen' has an address without http://"),
+        ("qwen@htp://h/v1", "'openai:qwen' has an address without http://"),
+        ("qwen@ws://h:1/v1", "'openai:qwen' has an address without http://"),
+        ("qwen:7b@htps:/me:topsecret@h/v1", "'openai:qwen' has an address without http://"),
+        ("qwen@localhost", "'openai:qwen' has an address without http://"),
+        ("qwen@10.0.0.5", "'openai:qwen' has an address without http://"),
+        ("qwen@gpubox.example.com", "'openai:qwen' has an address without http://"),
+        ("qwen@@gpubox:8000", "'openai:qwen' has an address without http://"),
+        ("http://me:topsecret@gpubox/v1", "'openai:http' has an address without http://"),
+        ("localhost:8000/v1", "'openai:localhost' has an address without http://"),
+        ("qwen@ http://me:topsecret@gpubox/v1", "'openai:qwen' has white space in it"),
+        ("qwen http://h/v1", "'openai:qwen' has white space in it"),
+        ("gpt-4o ", "'openai:gpt-4o' has white space in it"),
+    ],
+)
+def test_a_blank_or_misspelt_address_is_no_part_of_a_model(model, fact):
+    """The key, prompts and pictures went to OpenAI's server, and a login into files."""
+    with pytest.raises(UserError, match=re.escape(fact)) as told:
+        JudgeName.parse(f"direct+openai:{model}")
+    assert "topsecret" not in str(told.value)
+
+
+def test_no_login_is_part_of_a_model():
+    with pytest.raises(UserError, match="Its model holds a login or a key") as told:
+        JudgeName.parse(f"openai:m@ http://me:topsecret@gpubox/v1@{URL}")
+    assert "topsecret" not in str(told.value)
+    assert JudgeName.parse("hf:m@http://me:topsecret@gpubox/v1").label == "hf:m@http://gpubox/v1"
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "@cf/meta/llama",
+        "@hf/nous/hermes",
+        "workers-ai/@cf/meta/llama",
+        "anthropic/claude-3-5-sonnet@20240620",
+        "m@2024",
+        "m@v1.5",
+        "m@v1.5.rc2",
+        "m@None",
+        "m@latest",
+        "m@sha256:0a1b2c",
+        "ft:m:org::id",
+        "m:7b@q4",
+        "localhost-qwen",
+        "accounts/org/models/qwen2.5-vl",
+    ],
 )
 def test_an_at_sign_in_a_model_is_its_own(model):
     assert JudgeName.parse(f"openai:{model}").model == model
@@ -151,5 +208,6 @@ def test_what_is_no_name_is_one_sentence(text):
 
 @given(st.text(min_size=1), st.sampled_from(["", *(f"{protocol}+" for protocol in PROTOCOLS)]))
 def test_any_model_of_a_server_comes_back_as_it_is(model, protocol):
+    assume(hidden(model) == model)
     name = JudgeName.parse(f"{protocol}openai:{model}@{URL}")
     assert (name.model, name.base_url, f"{name.protocol}+" if name.protocol else "") == (model, URL, protocol)
