@@ -62,19 +62,17 @@ class Calibration:
         """Inverse of `to_json`; other keys are ignored. Raises `ValueError` for what is no such map."""
         try:
             kind, n, scale = record["kind"], record["n"], record.get("scale")
-            scores, humans = _numbers(record["scores"]), _numbers(record["humans"])
-            ends = None if scale is None else _numbers(scale)
+            scores, humans = numbers(record["scores"]), numbers(record["humans"])
+            ends = None if scale is None else ends_of(scale)
         except (LookupError, TypeError, AttributeError) as error:
             raise ValueError(f"a part is missing, or of another type: {error!r}") from error
-        if kind not in KINDS or isinstance(n, bool) or not isinstance(n, int) or n < 1:
+        if kind not in KINDS or not is_count(n):
             raise ValueError(f"its kind is {quoted(kind)} and its n {quoted(n)}")
         if len(scores) != len(humans) or len(scores) < 2 or (kind == "linear" and len(scores) > 2):
             raise ValueError(f"it maps {counted(len(scores), 'score')} to {counted(len(humans), 'rating')}")
         if not (_rises(scores, strictly=True) and _rises(humans, strictly=kind == "linear")):
             raise ValueError("its scores or ratings do not rise")
-        if ends is not None and not (len(ends) == 2 and ends[0] < ends[1]):
-            raise ValueError("its scale is no lower and higher number")
-        return cls(kind, scores, humans, n, None if ends is None else (ends[0], ends[1]))
+        return cls(kind, scores, humans, n, ends)
 
     @classmethod
     def from_card(cls, name: str, card: Mapping[str, Any]) -> Calibration:
@@ -92,12 +90,25 @@ class Calibration:
             raise UserError(fact, f"In its judge.json {error}", "Run t2i-judge calibrate again") from error
 
 
-def _numbers(values: Any) -> tuple[float, ...]:
+def numbers(values: Any) -> tuple[float, ...]:
     """Numbers out of JSON. Raises `TypeError` for anything else, and for numbers too large to reckon with."""
     for value in values:
         if isinstance(value, bool) or not isinstance(value, int | float) or not -LARGE <= value <= LARGE:
             raise TypeError(f"{quoted(value)} is no number")
     return tuple(map(float, values))
+
+
+def ends_of(scale: Any) -> tuple[float, float]:
+    """A scale out of JSON. Raises `ValueError` or `TypeError` unless it is a lower and a higher number."""
+    ends = numbers(scale)
+    if len(ends) != 2 or not ends[0] < ends[1]:
+        raise ValueError("its scale is no lower and higher number")
+    return ends[0], ends[1]
+
+
+def is_count(value: Any) -> bool:
+    """Whether something out of JSON is a number of things that there are: 1 or more, and few enough for a table."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**63
 
 
 def _rises(values: Sequence[float], strictly: bool) -> bool:

@@ -7,7 +7,6 @@ prompts like those of the split, not for each kind of image. For other prompts, 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -17,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .calibration import Calibration, Kind, fit
+from .calibration import Calibration, Kind, ends_of, fit, is_count, numbers
 from .errors import UserError, quoted
-from .files import read_bytes
+from .files import read_object
 from .records import OVERALL, Judgement, ScoreInterval
 from .wording import counted
 
@@ -79,25 +78,23 @@ class Conformal:
     def from_json(cls, record: Mapping[str, Any], source: str) -> Conformal:
         """Inverse of `to_json`; other keys are ignored. Raises `UserError` for anything else."""
         try:
-            level, half_width, scale = float(record["level"]), float(record["half_width"]), record.get("scale")
-            return cls(
-                record["target"], level, half_width, Calibration.from_json(record["map"]),
-                int(record["n"]), int(record["groups"]), (float(scale[0]), float(scale[1])) if scale else None,
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{source} has no intervals", repr(error), "Run t2i-judge calibrate --interval") from error
+            target, n, groups, scale = record["target"], record["n"], record["groups"], record.get("scale")
+            level, half_width = numbers([record["level"], record["half_width"]])
+            if target not in TARGETS or not (is_count(n) and is_count(groups)):
+                raise ValueError(f"its target is {quoted(target)}, its n {quoted(n)} and its groups {quoted(groups)}")
+            if not (0 < level < 1 and half_width >= 0):
+                raise ValueError(f"its level is {level:g} and its half width {half_width:g}")
+            ends = None if scale is None else ends_of(scale)
+            return cls(target, level, half_width, Calibration.from_json(record["map"]), n, groups, ends)
+        except (LookupError, TypeError, AttributeError, ValueError) as error:
+            fact, fix = f"{source} has no intervals that can be used", "Run t2i-judge calibrate --interval"
+            raise UserError(fact, repr(error) if isinstance(error, LookupError) else str(error), fix) from error
 
 
 def read_intervals(path: str | Path) -> Conformal:
     """Read what `t2i-judge calibrate --interval LEVEL --out FILE` wrote. Raises `UserError`."""
-    try:
-        record = json.loads(read_bytes(path))
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"Cannot read {path}", str(error), "Name a file that t2i-judge calibrate --interval wrote"
-        ) from error
-    found = record.get(KEY) if isinstance(record, dict) else None
-    return Conformal.from_json(found or {}, str(path))
+    record = read_object(path, "Name a file that t2i-judge calibrate --interval wrote")
+    return Conformal.from_json(record.get(KEY) or {}, str(path))
 
 
 def conformal(

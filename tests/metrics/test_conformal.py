@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from t2i_judge.errors import UserError
 from t2i_judge.judges.fake import FakeJudge
 from t2i_judge.judges.loading import load_judge, own_intervals
 from t2i_judge.judges.names import JudgeName
-from t2i_judge.local.weights import EMBEDDED, Weights
+from t2i_judge.local.weights import EMBEDDED, Weights, find_weights
 from t2i_judge.records import Judgement, ScoreInterval, judgement_features
 
 
@@ -102,6 +103,48 @@ def test_the_command_reports_and_saves_them(fitted, tmp_path, capsys):
     (tmp_path / "no.json").write_text("{}")
     with pytest.raises(UserError, match="has no intervals"):
         read_intervals(tmp_path / "no.json")
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"half_width": -3},
+        {"half_width": float("nan")},
+        {"half_width": float("inf")},
+        {"half_width": 10**400},
+        {"half_width": "1"},
+        {"level": 7},
+        {"level": 0},
+        {"n": -5},
+        {"n": float("inf")},
+        {"n": 10**40},
+        {"n": True},
+        {"groups": 0.5},
+        {"scale": [10, 0]},
+        {"scale": [0, float("nan")]},
+        {"scale": {}},
+        {"scale": "15"},
+        {"target": ["latent"]},
+        {"target": "\x1b[31mlatent"},
+        {"map": None},
+    ],
+)
+def test_what_is_no_interval_is_one_line(fitted, tmp_path, part):
+    """Negative widths, levels of 700% and a stranger's escapes were taken, and an infinite n was a bug."""
+    record = json.loads((fitted / "i.json").read_text())["intervals"] | part
+    (tmp_path / "i.json").write_text(json.dumps({"intervals": record}))
+    with pytest.raises(UserError, match="has no intervals that can be used") as told:
+        read_intervals(tmp_path / "i.json")
+    assert "\x1b" not in str(told.value)
+    with pytest.raises(UserError, match="has no intervals that can be used"):
+        own_intervals(JudgeName.parse("tiny"), replace(find_weights(None), card={"intervals": record}), {})
+
+
+@pytest.mark.parametrize("text", ['{"intervals": [1]}', '{"intervals": "x"}', '{"intervals": ' + "[" * 100_000, "[]"])
+def test_what_is_no_file_of_intervals_is_one_line(tmp_path, text):
+    (tmp_path / "i.json").write_text(text)
+    with pytest.raises(UserError):
+        read_intervals(tmp_path / "i.json")
 
 
 def test_judgements_carry_them_in_json_and_datasets(fitted):
