@@ -2,7 +2,7 @@
 
 A table of labels names an image by its id on the board (RUN/items.jsonl), its sha256, its file (the file's name is
 enough if only one image has it), or by generator and prompt (or the prompt's id), with the seed if a prompt has several
-images.
+images. A row that also names a file or an id which is not the image's is of another picture, made for the same prompt.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import math
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
 from ..errors import UserError, quoted
+from ..inputs.cells import is_path
 from ..inputs.shapes import (
     HUMAN_SCORES,
     RATER_NAMES,
@@ -45,6 +46,9 @@ Row = dict[str, Any]
 _PEOPLE = re.compile(r"(human|people|label|rating|rater|annotator|worker|h|r)s?([_ -]?(\d+|mean|avg|score))?", re.I)
 # What names people, or counts them, and holds no label: "Rater", "raters"; but "rater_1" and "annotator mean" do.
 _WHO = re.compile("|".join(f"{name.replace('_', '[ _-]?')}s?" for name in RATER_NAMES), re.I)
+_IDS, _FILES = ("id", "item", "item_id", "image_id"), ("image", "file", "path")  # columns that name an image
+_COUNT = re.compile(r"\d+(\.0)?")  # in such a column: the table's own count of its rows, where no image is called so
+_WEB = re.compile(r"https?://", re.I)
 _SHOWN = 3
 
 
@@ -104,34 +108,29 @@ def read_table_of_labels(path: str, columns: str | None, items: Sequence[BoardIt
         if name not in names
     }
     places = _Places(items)
-    values: dict[str, list[float]] = {}
-    seen: set[tuple[Hashable, ...]] = set()
     rater = next((name for usual in RATER_NAMES for name in cells if name.lower() == usual), None)
+    ratings = _Ratings(names, rater is not None)
     unknown = []
     for row in rows:
         if np.isnan(numbers[row]):
             continue
+        place = f"{path}, row {row + 1}"
         if abs(numbers[row]) > LARGE:
             reason = "Sums of such numbers would be beyond float64"
-            raise UserError(f"{path}, row {row + 1}: a label is larger than {LARGE:g}", reason, "Correct the table")
+            raise UserError(f"{place}: a label is larger than {LARGE:g}", reason, "Correct the table")
         described = {name: unguarded(column[row]) for name, column in cells.items()}  # `label-plan` may have guarded it
-        identity = places.find(described, f"{path}, row {row + 1}")
-        if identity is None:
+        texts = _texts(described)
+        item = places.find(texts, place)
+        if item is None:
             unknown.append(row + 1)
             continue
         who = described[rater] if rater else None
         who = who.strip() if isinstance(who, str) else who
-        if rater and (key := (identity, who)) in seen:
-            raise UserError(
-                f"{path}, row {row + 1}: {quoted(key[1])} rated {quoted(identity)} twice", "", "Keep one of the two"
-            )
-        if identity in values and not rater and len(names) > 1:
-            reason = f"{', '.join(names)} are people who rated it before"
-            raise UserError(f"{path}, row {row + 1} labels {quoted(identity)} again", reason, "Keep one of the two")
-        seen.add((identity, who))
-        values.setdefault(identity, []).append(numbers[row])
+        ratings.add(numbers[row], item, who, texts.get("seed"), places.file(texts, item), place)
+    values = ratings.values
     if not values:
-        reason = f"Rows {', '.join(map(str, unknown[:_SHOWN]))} fit none" if unknown else "No label is filled in"
+        fit = "fit none, by the file and the id if they name one, else by generator and prompt"
+        reason = f"Rows {', '.join(map(str, unknown[:_SHOWN]))} {fit}" if unknown else "No label is filled in"
         raise UserError(f"{path} has no label for an image of this board", reason, "Name images as in RUN/items.jsonl")
     means = {identity: float(np.mean(own)) for identity, own in values.items()}
     return Labels(means, names, path, table.sha256, table.rows, len(unknown))
@@ -172,6 +171,55 @@ def _numbers(table: Table, name: str) -> list[Floats]:
     return [as_floats(column) for column in listed.values()]
 
 
+def _texts(row: Row) -> dict[str, str | None]:
+    """A row's cells as text; None for blank ones, and for those that hold a picture and not its name."""
+    unnamed = (type(None), dict, list, bytes)
+    return {name: None if isinstance(cell, unnamed) else str(cell).strip() for name, cell in row.items()}
+
+
+class _Ratings:
+    """People's labels by the id of their image, from rows that can be of one image together."""
+
+    def __init__(self, columns: Sequence[str], named: bool) -> None:
+        self.values: dict[str, list[float]] = {}
+        self._columns, self._named = columns, named
+        self._seen: set[tuple[Hashable, ...]] = set()
+        self._seeds: dict[str, str] = {}
+        self._files: dict[str, str] = {}
+
+    def add(self, label: float, item: BoardItem, who: Hashable, seed: str | None, file: str | None, place: str) -> None:
+        """Count a row's label.
+
+        Raises:
+            UserError: an earlier row has the same people's label, or is of another picture: of another seed where that
+                of the image is not known, or (without a rater, who may have a folder of their own) of another file.
+        """
+        shown, one, fix = quoted(item.id), "Keep one of the two", "Keep the rows of the image that is here"
+        first = self._seeds.setdefault(item.id, seed.removesuffix(".0")) if seed and not item.seed else None
+        if first is not None and not same_seed(seed, first):
+            fact = f"{place} names the image {shown} with seed {quoted(seed)}, an earlier row with {quoted(first)}"
+            raise UserError(fact, "Which of the two pictures is on this board is not known", fix)
+        if file and not self._named and not _same_file(file, first := self._files.setdefault(item.id, file)):
+            fact = f"{place} names the image {shown} by the file {quoted(file)}, an earlier row by {quoted(first)}"
+            raise UserError(fact, "They may be two pictures", fix)
+        if self._named and (item.id, who) in self._seen:
+            raise UserError(f"{place}: {quoted(who)} rated {shown} twice", "", one)
+        if item.id in self.values and not self._named and len(self._columns) > 1:
+            reason = f"{', '.join(self._columns)} are people who rated it before"
+            raise UserError(f"{place} labels {shown} again", reason, one)
+        self._seen.add((item.id, who))
+        self.values.setdefault(item.id, []).append(label)
+
+
+def _path(name: str) -> PurePosixPath:
+    return PurePosixPath((name.partition("?")[0] if _WEB.match(name) else name).replace("\\", "/"))
+
+
+def _same_file(a: str, b: str) -> bool:
+    """Whether two names may be of one file: one is the end of the other."""
+    return all(x == y for x, y in zip(reversed(_path(a).parts), reversed(_path(b).parts)))
+
+
 class _Places:
     """Finds the items of a board by the names that a table gives them."""
 
@@ -189,14 +237,13 @@ class _Places:
         yield from (("image", name) for name in (item.image, path.name, f"{item.generator}/{path.name}"))
         yield from (("place", item.generator, name) for name in (item.prompt, item.prompt_id))
 
-    def find(self, row: Row, place: str) -> str | None:
-        """The id of the item that a row is about, or None.
+    def find(self, row: Mapping[str, str | None], place: str) -> BoardItem | None:
+        """The item that a row is about, or None.
 
         Raises:
             UserError: it could be several, or says of the image what does not hold on this board: another prompt, file
                 or seed. Such a table is of another board, whose ids may be the same.
         """
-        row = {name: None if cell is None else str(cell).strip() for name, cell in row.items()}
         generator = row.get("generator") or row.get("model") or row.get("system")
         found = list(self._candidates(row, generator))
         items = next((own for own in found if len(own) == 1), found[0] if found else [])
@@ -208,23 +255,50 @@ class _Places:
             told = "its seed" if generator else "its generator"
             fact = f"{place} may be {len(items)} images of this board ({quoted(items[0].id)}, {quoted(items[1].id)})"
             raise UserError(fact, "A label is for one image", f"Name {told} too, or the id in RUN/items.jsonl")
-        return items[0].id if items else None
+        return items[0] if items else None
 
-    def _candidates(self, row: Row, generator: str | None) -> Iterator[list[BoardItem]]:
+    def file(self, row: Mapping[str, str | None], item: BoardItem) -> str | None:
+        """The file that a row names: the item's where that is one of its names."""
+        name = next((name for column in _FILES if _is_name(name := row.get(column) or "")), None)
+        return item.image if name and ("image", name) in self._items else name
+
+    def _fits(self, row: Mapping[str, str | None], item: BoardItem, place: bool) -> bool:
+        """Whether an item, if it is found by its place, may have all of a row's names; else those that no image has.
+
+        A file may lie in another folder or have another format; one that the board itself named can have any name.
+        """
+        if item.sha256 and (row.get("sha256") or "").lower() == item.sha256:
+            return True
+        stem = Path(item.image).stem
+        ids = {name for column in _IDS if (name := row.get(column))} - {item.prompt, item.prompt_id}
+        files = {name for column in _FILES if (name := row.get(column)) and stem != item.sha256}
+        for key in [*(("id", name) for name in ids), *(("image", name) for name in files)]:
+            known = self._items.get(key)
+            if (place and item not in known) if known else _is_name(key[1]) and _path(key[1]).stem != stem:
+                return False
+        return True
+
+    def _candidates(self, row: Mapping[str, str | None], generator: str | None) -> Iterator[list[BoardItem]]:
         """Items that each way of naming an image fits, narrowed to the generator and the seed where they are named."""
-        keys: list[tuple[str, ...]] = [
-            ("id", row[name]) for name in ("id", "item", "item_id", "image_id", "sha256") if row.get(name)
-        ]
-        keys += [("image", row[name]) for name in ("image", "file", "path") if row.get(name)]
-        if generator:
-            keys += [("place", generator, row[name]) for name in ("prompt", "prompt_id", "id") if row.get(name)]
+
+        def told(kind: str, columns: Iterable[str], *before: str) -> list[tuple[str, ...]]:
+            return [(kind, *before, name) for column in columns if (name := row.get(column))]
+
+        keys = told("id", (*_IDS, "sha256")) + told("image", _FILES)
+        keys += told("place", ("prompt", "prompt_id", "id"), generator) if generator else []
         for key in keys:
             own = self._items.get(key, [])
             own = [item for item in own if not generator or item.generator == generator]
+            own = [item for item in own if self._fits(row, item, key[0] == "place")]
             if row.get("seed") and len(own) > 1:
                 own = [item for item in own if item.seed and same_seed(row["seed"], item.seed)]
             if own:
                 yield own
+
+
+def _is_name(text: str) -> bool:
+    """Whether a cell names something: it is not blank, a picture itself or a mere number."""
+    return bool(text and not _COUNT.fullmatch(text) and (_WEB.match(text) or is_path(text)))
 
 
 def _contradiction(row: Mapping[str, str | None], item: BoardItem, other: BoardItem | None) -> str | None:

@@ -224,3 +224,89 @@ def test_columns_of_numbered_people_are_labels(tmp_path):
     first = items(scores)[0].id
     (tmp_path / "labels.csv").write_text(f"id,rater_1,annotator 2\n{first},9,7\n")
     assert read_labels(str(tmp_path / "labels.csv"), None, items(scores)).means == {first: 8.0}
+
+
+def one_each(**changed: str | None) -> list[BoardItem]:
+    """A board of one image for each of three prompts, whose seed is not known."""
+    own = [BoardItem(f"A/{n}", "A", f"prompt {n}", f"{n}", f"/x/A/{n:02}.png", f"{n}" * 64) for n in range(3)]
+    return [replace(item, **changed) for item in own]
+
+
+def rows_of(path: Path, rows: list[dict[str, object]]) -> str:
+    (path / "rows.jsonl").write_text("".join(json.dumps({"generator": "A", **row}) + "\n" for row in rows))
+    return str(path / "rows.jsonl")
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"image": "old_run/A_1_seed7.png"},
+        {"file": "https://host/A/other.png?token=1"},
+        {"path": "A\\other.png"},
+        {"id": "A/1#2"},
+        {"image": "B/01.png"},
+        {"image": "B/other_seed.png"},
+        {"item_id": "B/other", "image": "01.png"},
+        {"id": "A/1", "image": "old_run/other.png"},
+    ],
+)
+def test_a_label_of_another_picture_of_the_prompt_is_not_the_board_s(tmp_path, named):
+    """Rows that named other files or ids were counted by generator and prompt: they turned what people prefer."""
+    rows = [{"prompt": "prompt 0", "human": 5}, {"prompt": "prompt 1", "human": 9, **named}]
+    others = [BoardItem(f"B/{n}", "B", f"prompt {n}", f"{n}", f"/x/B/{n}.png") for n in ("01", "other_seed")]
+    labels = read_labels(rows_of(tmp_path, rows), None, one_each() + others)
+    assert (labels.means, labels.unknown) == ({"A/0": 5.0}, 1)
+    with pytest.raises(UserError, match="Rows 1 fit none, by the file and the id if they name one"):
+        read_labels(rows_of(tmp_path, rows[1:]), None, one_each() + others)
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"image": "/mnt/elsewhere/01.png"},
+        {"image": "shown\\01.jpg"},
+        {"image": "https://host/A/01.png?token=1"},
+        {"image": "data:image/png;base64,AAAA"},
+        {"image": {"bytes": None, "path": None}},
+        {"id": 17, "image": 3},
+        {"id": "1"},
+        {"item": "prompt 1"},
+        {"sha256": "1" * 64, "image": "upload/8f3a-renamed.png"},
+    ],
+)
+def test_an_image_may_be_named_in_other_words(tmp_path, named):
+    rows = [{"prompt": "prompt 1", "human": 9, **named}]
+    labels = read_labels(rows_of(tmp_path, rows), None, one_each())
+    assert (labels.means, labels.unknown) == ({"A/1": 9.0}, 0)
+
+
+def test_a_file_that_the_board_named_may_have_any_name(tmp_path):
+    own = [replace(item, image=f"run/images/{item.sha256}.img") for item in one_each()]
+    path = rows_of(tmp_path, [{"prompt": "prompt 1", "image": "cat.png", "human": 9}])
+    assert read_labels(path, None, own).means == {"A/1": 9.0}
+
+
+def test_a_file_s_name_tells_one_of_a_prompt_s_images(tmp_path):
+    own = [BoardItem(f"A/0#{n}", "A", "a cat", "0", f"/x/A/{n}_cat.png") for n in range(2)]
+    path = rows_of(tmp_path, [{"prompt": "a cat", "image": "/mnt/1_cat.png", "human": 9}])
+    assert read_labels(path, None, own).means == {"A/0#1": 9.0}
+
+
+@pytest.mark.parametrize("more", [{}, {"rater": "x"}])
+def test_labels_of_two_seeds_are_not_of_an_image_whose_seed_is_unknown(tmp_path, more):
+    rows = [{"prompt": "prompt 1", "seed": seed, "human": 9, **more} for seed in (0, 1)]
+    assert read_labels(rows_of(tmp_path, rows[:1]), None, one_each()).means == {"A/1": 9.0}
+    with pytest.raises(UserError, match="row 2 names the image 'A/1' with seed '1', an earlier row with '0'"):
+        read_labels(rows_of(tmp_path, rows), None, one_each())
+    again = [row | {"rater": n, "seed": seed} for n, (row, seed) in enumerate(zip(rows, ("seed_0", "0.0")))]
+    assert read_labels(rows_of(tmp_path, again), None, one_each()).means == {"A/1": 9.0}
+
+
+def test_labels_of_two_files_are_not_of_one_image(tmp_path):
+    rows = [{"prompt": "prompt 1", "image": f"seed_{n}/01.png", "human": 9} for n in range(2)]
+    with pytest.raises(UserError, match=r"row 2 names the image 'A/1' by the file 'seed_1/01.png', an earlier row by"):
+        read_labels(rows_of(tmp_path, rows), None, one_each())
+    raters = [row | {"annotator": n} for n, row in enumerate(rows)]  # each may have had a folder
+    same = [rows[0] | {"image": name} for name in ("A/01.png", "01.png", "/x/A/01.png")]
+    for honest in (raters, same):
+        assert read_labels(rows_of(tmp_path, honest), None, one_each()).means == {"A/1": 9.0}
