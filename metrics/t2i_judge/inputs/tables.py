@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import UserError
 from ..files import sha256
+from ..wording import counted
 from .headers import Remarks
 from .numerals import GAPS, Numerals, is_blank
 from .readers import UnknownColumn, columns_at_once, iter_rows, most_cells, require, unknown_column
@@ -192,7 +193,8 @@ def _columns_of_rows(
         count, written = count + 1, written + len(row)
         if columns is None:
             if count * len(names) - written > most_cells(size):
-                reason = f"By row {count:,} it has {len(names):,} columns, most of them blank in most rows"
+                wide = counted(len(names), "column", form=",")
+                reason = f"By row {count:,} it has {wide}, most of them blank in most rows"
                 raise UserError(f"Cannot read {source}", reason, "Give all rows the same columns")
             kept.update((name, [None] * (count - 1)) for name in new)
         for name, cells in kept.items():
