@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from urllib.parse import unquote
 
+from recipes.safety.contents import text_of
+
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|u\{0{0,4}([0-9a-fA-F]{1,5})\}|U000([0-9a-fA-F]{5}))")
 _CSS = re.compile(r"\\([0-9a-fA-F]{2,6})[ \t\n]?")
 _QUOTED = re.compile(r"=(?:\r?\n|([0-9A-F]{2}))")  # as mail writes them, and breaks its lines
 _MAIL = re.compile(r"=(?:3D|\r?\n|[0-9A-F]{2}=[0-9A-F]{2}=)")
 _NOT_HEX = re.compile(r"0[xX]|[^0-9a-fA-F]")
 _LAST = 0x10FFFF  # code point
-_DEEPEST = 3  # base64 of base64 of base64
+_DEEPEST = 3  # base64 of base64 of base64, `%25255F`
+_RUN = re.compile(r"[^\x00-\x08\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffd]{12,}")  # of signs that can be read
 
 
 def from_base64(text: str) -> bytes:
@@ -62,32 +65,56 @@ _CODES: tuple[tuple[re.Pattern[str], Callable[[str], bytes]], ...] = (
 )
 
 
-def readings(text: str) -> Iterator[str]:
-    """A text without codes, where it has any: of addresses, HTML, mail, and escapes of JSON and most languages."""
+def _out_of_addresses(text: str) -> str:
+    return unquote(text) if "%" in text else text
+
+
+def _without_escapes(text: str) -> str:
+    return _ESCAPE.sub(_sign, text) if "\\" in text else text
+
+
+def _out_of_mail(text: str) -> str:
     is_mail = "=" in text and _MAIL.search(text) is not None
-    said = (
-        unquote(text) if "%" in text else text,
-        html.unescape(text) if "&" in text else text,
-        _ESCAPE.sub(_sign, text) if "\\" in text else text,
-        _QUOTED.sub(lambda match: chr(int(match[1], 16)) if match[1] else "", text) if is_mail else text,
-    )
-    yield from (reading for reading in dict.fromkeys(said) if reading != text)
+    return _QUOTED.sub(lambda match: chr(int(match[1], 16)) if match[1] else "", text) if is_mail else text
+
+
+def readings(text: str) -> Iterator[str]:
+    """A text without codes, where it has any: of addresses, HTML, mail, and escapes of JSON and most languages.
+
+    First without each of them, then without all, and again, for what stands in codes of codes. The last has the fewest.
+    """
+    known = {text: None}
+    for _ in range(_DEEPEST):
+        plain = text
+        for read in (_out_of_addresses, html.unescape, _without_escapes, _out_of_mail):
+            known.setdefault(read(text))
+            plain = read(plain)
+        if plain == text:
+            break
+        known.setdefault(text := plain)
+    yield from list(known)[1:]
 
 
 def decodings(text: str, deeper: int = _DEEPEST) -> Iterator[str]:
-    """The readings of a text, that of a style sheet, and each text in it that stands in base64, base32 or hex."""
-    yield from readings(text)
-    if "\\" in text and (said := _CSS.sub(_sign, text)) != text:
-        yield said
-    if not text.isascii() and (said := unicodedata.normalize("NFKC", text)) != text:  # wide letters, bold ones
-        yield said
+    """The readings of a text, that of a style sheet, and what can be read in it of base64, base32, hex and the like."""
+    said = list(readings(text))
+    yield from said
+    if "\\" in text and (style := _CSS.sub(_sign, text)) != text:
+        yield style
+    if not text.isascii() and (narrow := unicodedata.normalize("NFKC", text)) != text:  # wide letters, bold ones
+        yield narrow
     for form, decode in _CODES:
-        for match in form.finditer(text):
-            with suppress(ValueError):  # UnicodeDecodeError and binascii.Error are such: no text
-                said = decode(match[0]).decode("ascii")
-                if all(sign.isprintable() or sign.isspace() for sign in said):
-                    yield said
-                    yield from decodings(said, deeper - 1) if deeper else ()
+        for code in dict.fromkeys(match[0] for one in (text, *said[-1:]) for match in form.finditer(one)):
+            with suppress(ValueError):  # binascii.Error is one
+                for run in _runs(decode(code)):
+                    yield run
+                    yield from decodings(run, deeper - 1) if deeper else ()
+
+
+def _runs(data: bytes) -> Iterator[str]:
+    """What can be read in bytes, between others: in UTF-8, UTF-16 or UTF-32, with or without a mark."""
+    as_they_stand = data.decode(errors="replace").replace("\0", "")
+    yield from dict.fromkeys(run for said in (text_of(data), as_they_stand) for run in _RUN.findall(said))
 
 
 def _sign(match: re.Match[str]) -> str:
