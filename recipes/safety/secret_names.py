@@ -68,11 +68,16 @@ _FOLLOWING = """
 _LEADS = frozenset(_LEADING.split())
 _WORDS = _LEADS | frozenset(_FOLLOWING.split())
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+")
-_TOKEN = re.compile(r"[\w.~+/=:-]+", re.ASCII)
+_TOKEN = re.compile(r"[\w.~+/=:-]+(?:\|[\w.~+/=:-]+)*", re.ASCII)
 _TURN = re.compile(r"(?=[a-z][A-Z\d]|[A-Z]\d|\d[A-Za-z])")  # where one kind of sign follows another, within a word
 _LIKELY, _LIKELY_TURNS = 16, 4  # characters, and turns, of a value that is taken for a token by the name `token` alone
 _SHORTEST = 6
-_LIKELY_SIGNS = re.compile(r"[\w%+-]{16,}={0,2}|[\w%+/=~-]{40,}", re.ASCII)  # a path has a point, or is short
+# A path is short, or ends in a point and a few letters; of other parts, the last looks like a token by itself.
+_LIKELY_SIGNS = re.compile(r"(?!\w+://)(?:[\w%+/=~-]+[.|:])*([\w%+-]{16,}={0,2}|[\w%+/=~-]{40,})", re.ASCII)
+_SIGN, _NO_MORE = r"[\w%+/=~-]", r"(?![\w%+/=~-]|[.:]+[\w%+/=~-])"
+LIKELY_VALUE = (  # in running text: with parts before it, or before the bar of a table
+    rf"((?:{_SIGN}{{1,400}}+[.|:](?={_SIGN})){{1,4}}{_SIGN}{{16,}}+{_NO_MORE}|{_SIGN}{{16,}}+{_NO_MORE})"
+)
 
 
 def is_placeholder(value: str) -> bool:
@@ -97,7 +102,8 @@ def is_mixed(value: str) -> bool:
 
 def is_likely(value: str) -> bool:
     """Whether a value looks like a token by itself: long, without words, small and capital letters and digits mixed."""
-    return bool(_LIKELY_SIGNS.fullmatch(value)) and len(_TURN.findall(value)) >= _LIKELY_TURNS
+    signs = _LIKELY_SIGNS.fullmatch(value)
+    return signs is not None and len(_TURN.findall(signs[1])) >= _LIKELY_TURNS
 
 
 def is_secret(leaf: Leaf) -> bool:

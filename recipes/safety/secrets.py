@@ -22,6 +22,7 @@ from recipes.safety.decodings import decodings, from_base64
 from recipes.safety.secret_names import (
     FOREIGN_WORDS,
     LIKELY,
+    LIKELY_VALUE,
     MORE,
     PASSWORD,
     SECRET,
@@ -191,11 +192,11 @@ _LIKELY_ASSIGNMENTS = (
     _rule(
         _BY_NAME, "key token sig cookie session bearer auth pat jwt sas webhook salt pepper otp 2fa",
         rf"(?i)(?<!public[_ -])(?<!public)(?:{LIKELY})['\"\]]{{0,2}}\s{{0,3}}(?::=|=>|=|:|：)\s{{0,3}}"
-        r"\[?['\"`]?([\w%+/=~-]{16,})(?![\w.%+/=~:-])",
+        rf"\[?['\"`]?{LIKELY_VALUE}",
     ),
     _rule(  # by the names that are hidden in what is shown of an address
         "a key in an address", "://",
-        rf"(?i)[?&;][\w.-]{{0,30}}?(?:{ARGUMENT.pattern})[\w.-]{{0,30}}=([\w%+/=~-]{{16,}})(?![\w.%+/=~:-])",
+        rf"(?i)[?&;][\w.-]{{0,30}}?(?:{ARGUMENT.pattern})[\w.-]{{0,30}}={LIKELY_VALUE}",
     ),
 )  # fmt: skip
 

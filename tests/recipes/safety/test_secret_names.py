@@ -123,6 +123,39 @@ def test_a_name_of_many_things_tells_what_looks_like_a_secret(tmp_path: Path, na
     assert [path.name for path in tmp_path.iterdir() if checks(path) != {"secrets"}] == []
 
 
+HEX = "9f2c41d07be8a35c" * 2
+JOINED = {  # as services join them: Discord, Dropbox, Nebius, fal, Convex, Bitwarden, Lambda, Zhipu
+    "points": f"MTA{KEY}.Gk3xQ9.{KEY}", "a short part": f"sl.B{KEY}", "a version": f"v1.{KEY}",
+    "a bar": f"prod:foo-bar-123|{KEY}", "all of them": f"0.{HEX}.{KEY}:{KEY}==", "words": f"secret_jobs_{HEX}.{HEX}",
+    "a point": f"{HEX}.{KEY}", "a colon": f"{HEX}:{HEX}",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["token", "DISCORD_TOKEN", "key", "FAL_KEY", "API_KEY"])
+@pytest.mark.parametrize("value", JOINED.values(), ids=JOINED)
+def test_a_named_token_may_have_parts(tmp_path: Path, name: str, value: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({name: value}))
+    (tmp_path / "README.md").write_text(f"Run\n\n    {name}={value}\n")
+    (tmp_path / "use.md").write_text(f"It is {name}={value}. Then run it.\n")
+    (tmp_path / "table.md").write_text(f"|a|b|\n|-|-|\n|{name}={value}|once|\n")
+    assert [path.name for path in tmp_path.iterdir() if checks(path) != {"secrets"}] == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        f"{HEX}.png", f"images/{HEX}.jpg", "t2i_judge.inputs.folders.FolderOfImages", "2026-11-29T18:21:29.123456",
+        "https://huggingface.co/datasets/tiny/x2/Y3", "qwen2.5-vl-7b-instruct:free", "<|im_start|>",
+        "train-00000-of-00001.parquet", "a|b|c|d|e|f|g|h|i|j",
+    ],
+)  # fmt: skip
+def test_names_of_files_modules_and_times_have_parts_too(tmp_path: Path, value: str) -> None:
+    data = dict.fromkeys(("key", "session", "sig", "cookie"), value)
+    (tmp_path / "config.json").write_text(json.dumps(data))
+    (tmp_path / "README.md").write_text("".join(f"    {name}={value}\n" for name in data))
+    assert [path.name for path in tmp_path.iterdir() if checks(path)] == []
+
+
 @pytest.mark.parametrize(
     "data",
     [
